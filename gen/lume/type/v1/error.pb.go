@@ -42,7 +42,9 @@ type Error struct {
 	// Every dynamic value of the message, by name.
 	Metadata map[string]string `protobuf:"bytes,8,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// True if the same request can succeed later without a change.
-	Retryable     bool `protobuf:"varint,9,opt,name=retryable,proto3" json:"retryable,omitempty"`
+	Retryable bool `protobuf:"varint,9,opt,name=retryable,proto3" json:"retryable,omitempty"`
+	// Every wrong field of a request; empty if the error is not about fields.
+	Violations    []*FieldViolation `protobuf:"bytes,10,rep,name=violations,proto3" json:"violations,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -140,11 +142,82 @@ func (x *Error) GetRetryable() bool {
 	return false
 }
 
+func (x *Error) GetViolations() []*FieldViolation {
+	if x != nil {
+		return x.Violations
+	}
+	return nil
+}
+
+// One wrong field of a request.
+type FieldViolation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Path of the field, for example `flow.spec.columns[2].from`.
+	Field string `protobuf:"bytes,1,opt,name=field,proto3" json:"field,omitempty"`
+	// Stable, upper-snake reason, for example REQUIRED.
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// What is wrong and what is allowed, in one sentence.
+	Message       string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FieldViolation) Reset() {
+	*x = FieldViolation{}
+	mi := &file_lume_type_v1_error_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FieldViolation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FieldViolation) ProtoMessage() {}
+
+func (x *FieldViolation) ProtoReflect() protoreflect.Message {
+	mi := &file_lume_type_v1_error_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FieldViolation.ProtoReflect.Descriptor instead.
+func (*FieldViolation) Descriptor() ([]byte, []int) {
+	return file_lume_type_v1_error_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *FieldViolation) GetField() string {
+	if x != nil {
+		return x.Field
+	}
+	return ""
+}
+
+func (x *FieldViolation) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *FieldViolation) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
 var File_lume_type_v1_error_proto protoreflect.FileDescriptor
 
 const file_lume_type_v1_error_proto_rawDesc = "" +
 	"\n" +
-	"\x18lume/type/v1/error.proto\x12\flume.type.v1\x1a\x1dlume/type/v1/coordinate.proto\x1a\x18lume/type/v1/stage.proto\"\x85\x03\n" +
+	"\x18lume/type/v1/error.proto\x12\flume.type.v1\x1a\x1dlume/type/v1/coordinate.proto\x1a\x18lume/type/v1/stage.proto\"\xc3\x03\n" +
 	"\x05Error\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x18\n" +
@@ -157,10 +230,18 @@ const file_lume_type_v1_error_proto_rawDesc = "" +
 	"\vnext_action\x18\a \x01(\tR\n" +
 	"nextAction\x12=\n" +
 	"\bmetadata\x18\b \x03(\v2!.lume.type.v1.Error.MetadataEntryR\bmetadata\x12\x1c\n" +
-	"\tretryable\x18\t \x01(\bR\tretryable\x1a;\n" +
+	"\tretryable\x18\t \x01(\bR\tretryable\x12<\n" +
+	"\n" +
+	"violations\x18\n" +
+	" \x03(\v2\x1c.lume.type.v1.FieldViolationR\n" +
+	"violations\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B3Z1github.com/lume-data/lume/gen/lume/type/v1;typev1b\x06proto3"
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"X\n" +
+	"\x0eFieldViolation\x12\x14\n" +
+	"\x05field\x18\x01 \x01(\tR\x05field\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x18\n" +
+	"\amessage\x18\x03 \x01(\tR\amessageB3Z1github.com/lume-data/lume/gen/lume/type/v1;typev1b\x06proto3"
 
 var (
 	file_lume_type_v1_error_proto_rawDescOnce sync.Once
@@ -174,22 +255,24 @@ func file_lume_type_v1_error_proto_rawDescGZIP() []byte {
 	return file_lume_type_v1_error_proto_rawDescData
 }
 
-var file_lume_type_v1_error_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_lume_type_v1_error_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_lume_type_v1_error_proto_goTypes = []any{
-	(*Error)(nil),      // 0: lume.type.v1.Error
-	nil,                // 1: lume.type.v1.Error.MetadataEntry
-	(Stage)(0),         // 2: lume.type.v1.Stage
-	(*Coordinate)(nil), // 3: lume.type.v1.Coordinate
+	(*Error)(nil),          // 0: lume.type.v1.Error
+	(*FieldViolation)(nil), // 1: lume.type.v1.FieldViolation
+	nil,                    // 2: lume.type.v1.Error.MetadataEntry
+	(Stage)(0),             // 3: lume.type.v1.Stage
+	(*Coordinate)(nil),     // 4: lume.type.v1.Coordinate
 }
 var file_lume_type_v1_error_proto_depIdxs = []int32{
-	2, // 0: lume.type.v1.Error.stage:type_name -> lume.type.v1.Stage
-	3, // 1: lume.type.v1.Error.coordinate:type_name -> lume.type.v1.Coordinate
-	1, // 2: lume.type.v1.Error.metadata:type_name -> lume.type.v1.Error.MetadataEntry
-	3, // [3:3] is the sub-list for method output_type
-	3, // [3:3] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	3, // 0: lume.type.v1.Error.stage:type_name -> lume.type.v1.Stage
+	4, // 1: lume.type.v1.Error.coordinate:type_name -> lume.type.v1.Coordinate
+	2, // 2: lume.type.v1.Error.metadata:type_name -> lume.type.v1.Error.MetadataEntry
+	1, // 3: lume.type.v1.Error.violations:type_name -> lume.type.v1.FieldViolation
+	4, // [4:4] is the sub-list for method output_type
+	4, // [4:4] is the sub-list for method input_type
+	4, // [4:4] is the sub-list for extension type_name
+	4, // [4:4] is the sub-list for extension extendee
+	0, // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_lume_type_v1_error_proto_init() }
@@ -205,7 +288,7 @@ func file_lume_type_v1_error_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lume_type_v1_error_proto_rawDesc), len(file_lume_type_v1_error_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   2,
+			NumMessages:   3,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
