@@ -539,9 +539,11 @@ type PartManifest struct {
 	// Keys of the batch rules over valid rows: `_row` and one column per key; unset if the flow has no batch rule.
 	Keys *StagedObject `protobuf:"bytes,4,opt,name=keys,proto3" json:"keys,omitempty"`
 	// Records; see RecordCounts. `deduplicated` is 0 here.
-	Counts        *RecordCountsPart `protobuf:"bytes,5,opt,name=counts,proto3" json:"counts,omitempty"`
-	Warnings      map[string]int64  `protobuf:"bytes,6,rep,name=warnings,proto3" json:"warnings,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
-	Digest        *RowsDigest       `protobuf:"bytes,7,opt,name=digest,proto3" json:"digest,omitempty"`
+	Counts   *RecordCountsPart `protobuf:"bytes,5,opt,name=counts,proto3" json:"counts,omitempty"`
+	Warnings map[string]int64  `protobuf:"bytes,6,rep,name=warnings,proto3" json:"warnings,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	Digest   *RowsDigest       `protobuf:"bytes,7,opt,name=digest,proto3" json:"digest,omitempty"`
+	// Engine and compiler that mapped the part, for example `duckdb 1.5.6, lume 1`; goes into the receipt.
+	Engine        string `protobuf:"bytes,8,opt,name=engine,proto3" json:"engine,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -623,6 +625,13 @@ func (x *PartManifest) GetDigest() *RowsDigest {
 		return x.Digest
 	}
 	return nil
+}
+
+func (x *PartManifest) GetEngine() string {
+	if x != nil {
+		return x.Engine
+	}
+	return ""
 }
 
 type RecordCountsPart struct {
@@ -959,7 +968,7 @@ const file_lume_type_v1_manifest_proto_rawDesc = "" +
 	"\x0fStagedReference\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12.\n" +
 	"\x04data\x18\x02 \x01(\v2\x1a.lume.type.v1.StagedObjectR\x04data\x124\n" +
-	"\acolumns\x18\x03 \x03(\v2\x1a.lume.type.v1.StagedColumnR\acolumns\"\xa9\x03\n" +
+	"\acolumns\x18\x03 \x03(\v2\x1a.lume.type.v1.StagedColumnR\acolumns\"\xc1\x03\n" +
 	"\fPartManifest\x12\x12\n" +
 	"\x04part\x18\x01 \x01(\x05R\x04part\x122\n" +
 	"\x06mapped\x18\x02 \x01(\v2\x1a.lume.type.v1.StagedObjectR\x06mapped\x124\n" +
@@ -967,7 +976,8 @@ const file_lume_type_v1_manifest_proto_rawDesc = "" +
 	"\x04keys\x18\x04 \x01(\v2\x1a.lume.type.v1.StagedObjectR\x04keys\x126\n" +
 	"\x06counts\x18\x05 \x01(\v2\x1e.lume.type.v1.RecordCountsPartR\x06counts\x12D\n" +
 	"\bwarnings\x18\x06 \x03(\v2(.lume.type.v1.PartManifest.WarningsEntryR\bwarnings\x120\n" +
-	"\x06digest\x18\a \x01(\v2\x18.lume.type.v1.RowsDigestR\x06digest\x1a;\n" +
+	"\x06digest\x18\a \x01(\v2\x18.lume.type.v1.RowsDigestR\x06digest\x12\x16\n" +
+	"\x06engine\x18\b \x01(\tR\x06engine\x1a;\n" +
 	"\rWarningsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01\"\x9a\x01\n" +

@@ -25,9 +25,9 @@ const (
 // The balanced account of a run, committed with the rows. Two equations hold before a commit:
 //
 //	records_read = malformed + filtered + rejected + deduplicated + mapped
-//	mapped       = written + refused   (per target)
+//	rows_to_write = written + refused   (per target)
 //
-// `rejected` counts records rejected by mapping and rules, `refused` those that the target refused.
+// `rejected` counts records rejected by mapping and rules, `refused` rows that the target refused.
 // A flow that unnests counts records on the left and in `malformed` .. `mapped` alike; `rows_to_write` counts rows.
 type Receipt struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -42,7 +42,8 @@ type Receipt struct {
 	SourcePath string `protobuf:"bytes,5,opt,name=source_path,json=sourcePath,proto3" json:"source_path,omitempty"`
 	// SHA-256 over the delivered bytes or canonical rows and over the references, `sha256:` + hex.
 	InputDigest string `protobuf:"bytes,6,opt,name=input_digest,json=inputDigest,proto3" json:"input_digest,omitempty"`
-	// Order-free digest of (_row, canonical row) over mapped rows, `rows:` + hex.
+	// Order-free digest of (_row, canonical row) over mapped rows: `rows:` + 48 hex digits, the sum of the row hashes and the
+	// number of rows.
 	OutputDigest string        `protobuf:"bytes,7,opt,name=output_digest,json=outputDigest,proto3" json:"output_digest,omitempty"`
 	Counts       *RecordCounts `protobuf:"bytes,8,opt,name=counts,proto3" json:"counts,omitempty"`
 	// Rules that warn, by name: rows for which they did not hold.
