@@ -1,0 +1,19 @@
+// Package staging keeps what one stage hands to the next: Parquet objects under keys such as
+// `runs/<run>/<stage>/<attempt>-<fence>/part-00000.parquet`.
+//
+// A [Store] is named by one URL. Every object is described by a StagedObject with its size and SHA-256, and is checked
+// against both when it is fetched, so that a byte that changed at rest fails a task and never reaches a target. Objects
+// are immutable: a key is written once, and a retry writes the same key again or a new one.
+//
+// URLs:
+//
+//	file:///var/lib/lume/staging     a folder; objects are plain files, linked in and out instead of copied
+//	s3://bucket/prefix?region=…      S3 and what speaks its protocol; see below
+//	mem://                           this process's memory, for tests
+//
+// Parameters of s3: `region`, `endpoint` (URL of a server that is not AWS), `use_path_style=true` (most such servers
+// need it), `profile` and `credentials_file` (a shared credentials file and a profile in it; without them the SDK's own
+// chain decides), `anonymous`, `ssetype` and `kmskeyid` (encryption at rest), `accelerate`, `dualstack`, `fips`,
+// `request_checksum_calculation` and `response_checksum_validation` (`when_required` for servers without checksums).
+// A credential never stands in the URL.
+package staging
