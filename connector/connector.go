@@ -61,6 +61,9 @@ func (c *Checks) Run(name string, step func() error) {
 	c.list = append(c.list, Check{Name: name, Status: CheckFailed, Err: AsError(err)})
 }
 
+// Skip records a step that is not executed for another reason than a failure.
+func (c *Checks) Skip(name string) { c.list = append(c.list, Check{Name: name, Status: CheckSkipped}) }
+
 // List returns the outcome of every step.
 func (c *Checks) List() []Check { return c.list }
 

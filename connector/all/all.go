@@ -1,0 +1,17 @@
+// Package all lists the connectors of this build, one line each. With cmd it is the only place that knows them.
+package all
+
+import (
+	"github.com/lume-data/lume/connector"
+	"github.com/lume-data/lume/connector/file"
+)
+
+// Definitions returns every kind of connector.
+func Definitions() []connector.Definition {
+	return []connector.Definition{
+		file.Definition(),
+	}
+}
+
+// Registry returns the registry of every kind of connector.
+func Registry() *connector.Registry { return connector.NewRegistry(Definitions()...) }
