@@ -15,33 +15,6 @@ import (
 	typev1 "github.com/lume-data/lume/gen/lume/type/v1"
 )
 
-// Sentinels of the store. Whatever else goes wrong while talking to it can pass and is worth another attempt; see
-// [Transient].
-var (
-	// ErrNotFound is returned for an object that does not exist.
-	ErrNotFound = errors.New("staging: no such object")
-	// ErrCorrupt is returned by Fetch for an object whose size or SHA-256 is not what its manifest says.
-	ErrCorrupt = errors.New("staging: the object differs from its manifest")
-	// ErrKey is returned for a key or prefix that is not well formed.
-	ErrKey = errors.New("staging: malformed key")
-	// ErrURL is returned by Open for a URL that names no store.
-	ErrURL = errors.New("staging: malformed URL")
-	// ErrDenied is returned if the store refuses the credentials or lacks a permission.
-	ErrDenied = errors.New("staging: access denied")
-)
-
-// Transient reports whether err came from a store that can answer differently later.
-func Transient(err error) bool {
-	var t *transientError
-	return errors.As(err, &t)
-}
-
-// transientError marks faults of the store itself: a network that broke, a server that is busy, a disk that is full.
-type transientError struct{ err error }
-
-func (e *transientError) Error() string { return e.err.Error() }
-func (e *transientError) Unwrap() error { return e.err }
-
 // Object is one listed object.
 type Object struct {
 	Key     string
@@ -123,10 +96,10 @@ func (s *Store) Check(ctx context.Context) error {
 	}
 	got, err := io.ReadAll(r)
 	if err = errors.Join(err, r.Close()); err != nil {
-		return fmt.Errorf("read back: %w", &transientError{err})
+		return coded("read back", key, &transientError{err})
 	}
 	if string(got) != "lume" {
-		return fmt.Errorf("%w: %q reads back otherwise", ErrCorrupt, key)
+		return coded("read back", key, ErrCorrupt)
 	}
 	return s.Delete(ctx, key)
 }
@@ -140,7 +113,7 @@ func (s *Store) Put(ctx context.Context, key, localPath string, rows int64) (*ty
 	}
 	sum, size, err := s.backend.put(ctx, key, localPath)
 	if err != nil {
-		return nil, fmt.Errorf("stage %q: %w", key, err)
+		return nil, coded("stage", key, err)
 	}
 	return &typev1.StagedObject{Key: key, Size: size, Sha256: sum, Rows: rows}, nil
 }
@@ -154,12 +127,12 @@ func (s *Store) Fetch(ctx context.Context, obj *typev1.StagedObject, localPath s
 	}
 	sum, size, err := s.backend.fetch(ctx, obj.GetKey(), localPath)
 	if err != nil {
-		return fmt.Errorf("fetch %q: %w", obj.GetKey(), err)
+		return coded("fetch", obj.GetKey(), err)
 	}
 	if size != obj.GetSize() || string(sum) != string(obj.GetSha256()) {
 		_ = os.Remove(localPath)
-		return fmt.Errorf("%w: %q has %d bytes with digest %x, manifest says %d with %x",
-			ErrCorrupt, obj.GetKey(), size, sum, obj.GetSize(), obj.GetSha256())
+		return coded("fetch", obj.GetKey(), fmt.Errorf("%w: %d bytes with digest %x, manifest says %d with %x",
+			ErrCorrupt, size, sum, obj.GetSize(), obj.GetSha256()))
 	}
 	return nil
 }
@@ -186,7 +159,7 @@ func (s *Store) Create(ctx context.Context, key string) (*Writer, error) {
 	}
 	sink, err := s.backend.create(ctx, key)
 	if err != nil {
-		return nil, fmt.Errorf("create %q: %w", key, err)
+		return nil, coded("create", key, err)
 	}
 	return &Writer{key: key, sink: sink, hash: sha256.New()}, nil
 }
@@ -197,7 +170,7 @@ func (w *Writer) Write(p []byte) (int, error) {
 	w.hash.Write(p[:n])
 	w.size += int64(n)
 	if err != nil {
-		return n, fmt.Errorf("write %q: %w", w.key, err)
+		return n, coded("write", w.key, err)
 	}
 	return n, nil
 }
@@ -209,7 +182,7 @@ func (w *Writer) Commit(rows int64) (*typev1.StagedObject, error) {
 	}
 	w.done = true
 	if err := w.sink.commit(); err != nil {
-		return nil, fmt.Errorf("commit %q: %w", w.key, err)
+		return nil, coded("commit", w.key, err)
 	}
 	return &typev1.StagedObject{Key: w.key, Size: w.size, Sha256: w.hash.Sum(nil), Rows: rows}, nil
 }
@@ -229,7 +202,7 @@ func (s *Store) Reader(ctx context.Context, key string) (io.ReadCloser, error) {
 	}
 	r, err := s.backend.reader(ctx, key)
 	if err != nil {
-		return nil, fmt.Errorf("read %q: %w", key, err)
+		return nil, coded("read", key, err)
 	}
 	return r, nil
 }
@@ -241,7 +214,7 @@ func (s *Store) List(ctx context.Context, prefix string, fn func(Object) error) 
 		return err
 	}
 	if err := s.backend.list(ctx, prefix, fn); err != nil {
-		return fmt.Errorf("list %q: %w", prefix, err)
+		return coded("list", prefix, err)
 	}
 	return nil
 }
@@ -252,7 +225,7 @@ func (s *Store) Delete(ctx context.Context, key string) error {
 		return err
 	}
 	if err := s.backend.remove(ctx, key); err != nil {
-		return fmt.Errorf("delete %q: %w", key, err)
+		return coded("delete", key, err)
 	}
 	return nil
 }
@@ -266,7 +239,7 @@ func (s *Store) DeletePrefix(ctx context.Context, prefix string) error {
 		return err
 	}
 	if err := s.backend.removePrefix(ctx, prefix); err != nil {
-		return fmt.Errorf("delete below %q: %w", prefix, err)
+		return coded("delete below", prefix, err)
 	}
 	return nil
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	typev1 "github.com/lume-data/lume/gen/lume/type/v1"
+	"github.com/lume-data/lume/internal/fault"
 	"github.com/lume-data/lume/internal/staging"
 )
 
@@ -113,7 +114,8 @@ func suite(t *testing.T, url string) {
 		path := filepath.Join(t.TempDir(), "x")
 		err = store.Fetch(t.Context(), &typev1.StagedObject{Key: key(t, "missing"), Sha256: []byte{1}}, path)
 		require.ErrorIs(t, err, staging.ErrNotFound)
-		require.False(t, staging.Transient(err))
+		require.Equal(t, "STAGED_OBJECT_NOT_FOUND", fault.From(err).Reason)
+		require.False(t, fault.From(err).Retryable)
 		require.NoFileExists(t, path)
 		require.NoError(t, store.Delete(t.Context(), key(t, "missing")))
 		require.NoError(t, store.DeletePrefix(t.Context(), key(t, "missing")+"/"))
