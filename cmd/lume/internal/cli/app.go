@@ -27,10 +27,11 @@ type app struct {
 	output string
 }
 
-// Main executes one command and returns its exit code.
-func Main(ctx context.Context, env Env) int {
+// Main executes one command and returns its exit code. servers are the commands that run the platform; they are given
+// so that this package, and its tests, link none of the services.
+func Main(ctx context.Context, env Env, servers ...*cobra.Command) int {
 	a := &app{env: env}
-	root := a.root()
+	root := a.root(servers)
 	root.SetArgs(env.Args)
 	root.SetIn(env.In)
 	root.SetOut(env.Out)
@@ -38,10 +39,7 @@ func Main(ctx context.Context, env Env) int {
 	return a.exit(root.ExecuteContext(ctx))
 }
 
-// Root returns the command tree, for the pages that are generated from it.
-func Root() *cobra.Command { return (&app{}).root() }
-
-func (a *app) root() *cobra.Command {
+func (a *app) root(servers []*cobra.Command) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "lume",
 		Short: "Load batches that other people made, valid, once, and explainable later",
@@ -57,7 +55,6 @@ Start with 'lume up', then 'lume connectors apply', 'lume flows apply', 'lume fl
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.PersistentFlags().StringVarP(&a.output, "output", "o", "", "`format` of the output: table, json, yaml, or jsonl where rows are listed (default: what suits the command)")
-	a.target.flags(root.PersistentFlags())
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd, err) })
 	root.AddGroup(
 		&cobra.Group{ID: "work", Title: "Work with flows:"},
@@ -65,14 +62,14 @@ Start with 'lume up', then 'lume connectors apply', 'lume flows apply', 'lume fl
 	)
 	for _, c := range []*cobra.Command{a.connectors(), a.flows(), a.versions(), a.runs(), a.run(), a.keys()} {
 		c.GroupID = "work"
+		a.target.flags(c.PersistentFlags())
 		root.AddCommand(c)
 	}
-	for _, c := range []*cobra.Command{a.up(), a.serve()} {
+	for _, c := range servers {
 		c.GroupID = "serve"
 		root.AddCommand(c)
 	}
-	root.AddCommand(a.version(), a.docs())
-	root.InitDefaultCompletionCmd()
+	root.AddCommand(a.version(), docs())
 	checkArgs(root)
 	return root
 }

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -108,12 +107,14 @@ func (d *document) decode(msg proto.Message) error {
 
 // decodeValid also checks the message against its constraints; every error names its line, column and field.
 func (d *document) decodeValid(msg proto.Message) error {
-	validator, err := protovalidate.New()
-	if err != nil {
-		return err
-	}
-	return d.read(msg, protoyaml.UnmarshalOptions{Path: d.path, Validator: validator})
+	return d.read(msg, protoyaml.UnmarshalOptions{Path: d.path, Validator: constraints{}})
 }
+
+// constraints checks messages as the server does.
+type constraints struct{}
+
+// Validate implements protoyaml.Validator.
+func (constraints) Validate(msg proto.Message) error { return protovalidate.Validate(msg) }
 
 func (d *document) read(msg proto.Message, options protoyaml.UnmarshalOptions) error {
 	err := options.Unmarshal(d.text, msg)
@@ -242,5 +243,3 @@ func camel(name string) string {
 	}
 	return strings.Join(words, "")
 }
-
-var errNoFiles = errors.New("a file is needed: -f FILE, or -f - for standard input")

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -93,7 +94,7 @@ func sourcePath(text string) string {
 	if info, err := os.Stat(abs); err != nil || info.IsDir() {
 		return text
 	}
-	return "file://" + filepath.ToSlash(abs)
+	return (&url.URL{Scheme: "file", Path: filepath.ToSlash(abs)}).String()
 }
 
 func (a *app) metadata(text string) (*structpb.Struct, error) {

@@ -12,7 +12,6 @@ import (
 
 	"github.com/spf13/pflag"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"github.com/lume-data/lume/cmd/internal/datadir"
@@ -45,23 +44,18 @@ type client struct {
 
 func (c *client) close() { _ = c.conn.Close() }
 
-// dial connects to control. The key is sent only to that address, and never off loopback without TLS.
+// dial connects to control. The key is never sent off loopback without TLS.
 func (a *app) dial() (*client, error) {
 	server, key, err := a.resolve()
 	if err != nil {
 		return nil, err
 	}
-	withKey := func(ctx context.Context) context.Context {
-		return metadata.AppendToOutgoingContext(ctx, "lume-api-key", key)
-	}
-	conn, err := rpcclient.Dial(rpcclient.Config{Address: server, CAFile: first(a.target.caFile, a.getenv("LUME_CA_FILE"))},
+	conn, err := rpcclient.Dial(
+		rpcclient.Config{Address: server, APIKey: key, CAFile: first(a.target.caFile, a.getenv("LUME_CA_FILE"))},
 		grpc.WithChainUnaryInterceptor(func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 			ctx, cancel := context.WithTimeout(ctx, a.target.callTimeout)
 			defer cancel()
-			return invoke(withKey(ctx), method, req, reply, cc, opts...)
-		}),
-		grpc.WithChainStreamInterceptor(func(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, stream grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
-			return stream(withKey(ctx), desc, cc, method, opts...)
+			return invoke(ctx, method, req, reply, cc, opts...)
 		}),
 	)
 	if err != nil {
