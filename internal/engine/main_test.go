@@ -1,0 +1,47 @@
+package engine
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) {
+	if IsChild() {
+		os.Exit(Main())
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// setup returns a pool and a job directory in it.
+func setup(t testing.TB, change ...func(*Config)) (*Pool, string) {
+	t.Helper()
+	cfg := Config{Root: t.TempDir(), MemoryBytes: 256 << 20, Timeout: time.Minute}
+	for _, c := range change {
+		c(&cfg)
+	}
+	pool, err := New(context.Background(), cfg)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, pool.Close()) })
+	return pool, jobDir(t, cfg.Root, "job")
+}
+
+func jobDir(t testing.TB, root, name string) string {
+	t.Helper()
+	dir := filepath.Join(root, name)
+	require.NoError(t, os.Mkdir(dir, 0o700))
+	return dir
+}
+
+// query runs one statement and returns its rows.
+func query(t testing.TB, p *Pool, dir, sql string, args ...string) [][]*string {
+	t.Helper()
+	r, err := p.Run(context.Background(), Job{Dir: dir, Steps: []Step{{Name: "query", SQL: sql, Args: args, Rows: true}}})
+	require.NoError(t, err)
+	return r.Steps[0].Rows
+}
