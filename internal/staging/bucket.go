@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"net/url"
 	"os"
 	"strings"
@@ -22,13 +23,21 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// deleteParallel is how many objects are deleted at once.
-const deleteParallel = 16
+const (
+	// deleteParallel is how many objects are deleted at once.
+	deleteParallel = 16
+	// idleConnections to a store are kept for the next request.
+	idleConnections = 32
+)
 
 // bucket is a store behind gocloud.
-type bucket struct{ blob *blob.Bucket }
+type bucket struct {
+	blob *blob.Bucket
+	// release gives connections back after the bucket was closed.
+	release func()
+}
 
-func openMemory() *bucket { return &bucket{memblob.OpenBucket(nil)} }
+func openMemory() *bucket { return &bucket{memblob.OpenBucket(nil), func() {}} }
 
 func openS3(ctx context.Context, u *url.URL) (*bucket, error) {
 	if u.Host == "" {
@@ -69,7 +78,10 @@ func openS3(ctx context.Context, u *url.URL) (*bucket, error) {
 		cfg.Region = "us-east-1"
 	}
 	opts.RequestChecksumCalculation = cfg.RequestChecksumCalculation
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.MaxIdleConnsPerHost = idleConnections
 	client := s3.NewFromConfig(cfg, func(o *s3.Options) {
+		o.HTTPClient = &http.Client{Transport: transport}
 		o.UsePathStyle = pathStyle
 		o.UseAccelerate = accelerate
 	})
@@ -80,7 +92,7 @@ func openS3(ctx context.Context, u *url.URL) (*bucket, error) {
 	if prefix != "" {
 		b = blob.PrefixedBucket(b, prefix)
 	}
-	return &bucket{b}, nil
+	return &bucket{b, transport.CloseIdleConnections}, nil
 }
 
 func orDefault(profile string) string {
@@ -90,7 +102,10 @@ func orDefault(profile string) string {
 	return profile
 }
 
-func (b *bucket) close() error { return b.blob.Close() }
+func (b *bucket) close() error {
+	defer b.release()
+	return b.blob.Close()
+}
 
 var writerOptions = &blob.WriterOptions{ContentType: "application/octet-stream", DisableContentTypeDetection: true}
 

@@ -1,0 +1,100 @@
+package server_test
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/jackc/pgx/v5"
+	"github.com/nats-io/nats.go"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/lume-data/lume/test/server"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestPostgresGivesEachTestADatabaseOfItsOwn(t *testing.T) {
+	t.Parallel()
+	first, second := server.StartPostgres(t), server.StartPostgres(t)
+	require.NotEqual(t, first, second)
+	for _, dsn := range []string{first, second} {
+		conn, err := pgx.Connect(t.Context(), dsn)
+		require.NoError(t, err)
+		_, err = conn.Exec(t.Context(), "CREATE TABLE t (x int)")
+		require.NoError(t, err)
+		require.NoError(t, conn.Close(t.Context()))
+	}
+	_, err := pgx.Connect(t.Context(), strings.Replace(first, "lume-test-password", "wrong", 1))
+	require.Error(t, err)
+}
+
+func TestS3RefusesAWrongSecretAndAConditionalOverwrite(t *testing.T) {
+	t.Parallel()
+	bucket := server.StartS3(t)
+	key, star := "a/b", "*"
+	put := func(s *server.S3, match *string) error {
+		_, err := s.Client().PutObject(context.Background(), &s3.PutObjectInput{
+			Bucket: &bucket.Bucket, Key: &key, Body: bytes.NewReader([]byte("x")), IfNoneMatch: match,
+		})
+		return err
+	}
+	require.NoError(t, put(bucket, &star))
+	require.ErrorContains(t, put(bucket, &star), "PreconditionFailed")
+	got, err := bucket.Client().GetObject(t.Context(), &s3.GetObjectInput{Bucket: &bucket.Bucket, Key: &key})
+	require.NoError(t, err)
+	content, err := io.ReadAll(got.Body)
+	require.NoError(t, err)
+	require.NoError(t, got.Body.Close())
+	require.Equal(t, "x", string(content))
+
+	wrong := *bucket
+	wrong.SecretKey = "wrong"
+	require.ErrorContains(t, put(&wrong, nil), "SignatureDoesNotMatch")
+	require.NotEqual(t, bucket.Bucket, server.StartS3(t).Bucket)
+}
+
+func TestNATSKeepsItsPortAndStoreOverARestart(t *testing.T) {
+	t.Parallel()
+	n := server.NewNATS(t)
+	conn, err := nats.Connect(n.URL)
+	require.NoError(t, err)
+	js, err := conn.JetStream()
+	require.NoError(t, err)
+	_, err = js.AddStream(&nats.StreamConfig{Name: "S", Subjects: []string{"s.>"}})
+	require.NoError(t, err)
+	_, err = js.Publish("s.x", []byte("hello"))
+	require.NoError(t, err)
+	conn.Close()
+
+	messages := func() (uint64, error) {
+		conn, err := nats.Connect(n.URL)
+		require.NoError(t, err)
+		defer conn.Close()
+		js, err := conn.JetStream()
+		require.NoError(t, err)
+		info, err := js.StreamInfo("S")
+		if err != nil {
+			return 0, err
+		}
+		return info.State.Msgs, nil
+	}
+	n.Kill()
+	_, err = net.Dial("tcp", strings.TrimPrefix(n.URL, "nats://"))
+	require.Error(t, err)
+	n.Start()
+	count, err := messages()
+	require.NoError(t, err)
+	require.Equal(t, uint64(1), count)
+
+	n.Stop()
+	n.Wipe()
+	n.Start()
+	_, err = messages()
+	require.ErrorIs(t, err, nats.ErrStreamNotFound)
+}
