@@ -4,12 +4,14 @@ package all
 import (
 	"github.com/lume-data/lume/connector"
 	"github.com/lume-data/lume/connector/file"
+	"github.com/lume-data/lume/connector/s3"
 )
 
 // Definitions returns every kind of connector.
 func Definitions() []connector.Definition {
 	return []connector.Definition{
 		file.Definition(),
+		s3.Definition(),
 	}
 }
 

@@ -96,7 +96,7 @@ func (r *pinnedReader) open() error {
 func (r *pinnedReader) Read(p []byte) (int, error) {
 	for {
 		if r.offset >= r.end {
-			return 0, io.EOF
+			return 0, r.finish()
 		}
 		if err := r.ctx.Err(); err != nil {
 			return 0, err
@@ -126,6 +126,21 @@ func (r *pinnedReader) Read(p []byte) (int, error) {
 			return 0, err
 		}
 	}
+}
+
+// finish reads the end of the body, since stores check the checksum of an object there.
+func (r *pinnedReader) finish() error {
+	if r.body == nil {
+		return io.EOF
+	}
+	n, err := r.body.Read(make([]byte, 1))
+	switch {
+	case n > 0:
+		return connector.ErrChanged
+	case err == nil || errors.Is(err, io.EOF):
+		return io.EOF
+	}
+	return cutError(r.path, err)
 }
 
 // retry waits before the next try, or returns why there is none.
