@@ -1,0 +1,264 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/lume-data/lume/connector"
+	"github.com/lume-data/lume/connector/internal/sqlload"
+)
+
+// checkApplication names the sessions of checks.
+const checkApplication = "lume/check"
+
+// Check implements connector.Connector. The check `write` is skipped where the database or the role is read-only: such a
+// link can still be a source.
+func (c *Connector) Check(ctx context.Context) []connector.Check {
+	var checks connector.Checks
+	var conn *pgx.Conn
+	var refused error
+	checks.Run("connect", func() (err error) {
+		conn, err = c.connect(ctx, checkApplication)
+		var e *connector.Error
+		if errors.As(err, &e) && sqlState(err) != "" && e.Kind != connector.KindUnavailable {
+			refused = err
+			return nil
+		}
+		return err
+	})
+	if conn != nil {
+		defer closeConn(ctx, conn)
+	}
+	checks.Run("authenticate", func() error { return refused })
+	checks.Run("read", func() error {
+		_, err := conn.Exec(ctx, "SELECT relname FROM pg_catalog.pg_class LIMIT 1")
+		return coded(ctx, err)
+	})
+	readOnly := false
+	checks.Run("snapshot", func() error {
+		tx, err := conn.BeginTx(ctx, snapshot)
+		if err != nil {
+			return coded(ctx, err)
+		}
+		return coded(ctx, tx.Rollback(ctx))
+	})
+	if conn != nil {
+		err := conn.QueryRow(ctx, "SELECT pg_is_in_recovery() OR current_setting('default_transaction_read_only')::bool OR NOT has_database_privilege(current_database(), 'TEMP')").Scan(&readOnly)
+		readOnly = readOnly && err == nil
+	}
+	if readOnly {
+		return append(checks.List(), connector.Check{Name: "write", Status: connector.CheckSkipped})
+	}
+	checks.Run("write", func() error {
+		tx, err := conn.BeginTx(ctx, pgx.TxOptions{AccessMode: pgx.ReadWrite})
+		if err != nil {
+			return coded(ctx, err)
+		}
+		defer rollback(ctx, tx)
+		_, err = tx.Exec(ctx, "CREATE TEMPORARY TABLE _lume_check (x int) ON COMMIT DROP")
+		return coded(ctx, err)
+	})
+	return checks.List()
+}
+
+// CheckTarget implements connector.Target.
+func (c *Connector) CheckTarget(ctx context.Context, spec connector.TargetSpec) []connector.Check {
+	var checks connector.Checks
+	var conn *pgx.Conn
+	var plan sqlload.Plan
+	var t *table
+	checks.Run("connect", func() (err error) {
+		conn, err = c.connect(ctx, checkApplication)
+		return err
+	})
+	if conn != nil {
+		defer closeConn(ctx, conn)
+	}
+	checks.Run("spec", func() (err error) {
+		plan, err = planFor(ctx, conn, spec)
+		return err
+	})
+	checks.Run("table", func() (err error) {
+		t, err = lookup(ctx, conn, plan.Target)
+		var e *connector.Error
+		if spec.Create && errors.As(err, &e) && e.Reason == tableNotFound {
+			return checkSchema(ctx, conn, plan.Target)
+		}
+		return err
+	})
+	checks.Run("columns", func() error {
+		if t == nil {
+			return nil
+		}
+		_, err := bindColumns(plan, t)
+		return err
+	})
+	checks.Run("key", func() error {
+		if t == nil || plan.Mode != connector.Upsert {
+			return nil
+		}
+		return checkKeys(plan, t)
+	})
+	checks.Run("permissions", func() error {
+		if t == nil {
+			return nil
+		}
+		return checkPrivileges(ctx, conn, plan)
+	})
+	checks.Run("rejects", func() error {
+		if found, err := exists(ctx, conn, plan.Rejects); err != nil || found {
+			return errors.Join(err, checkRejects(ctx, conn, plan))
+		}
+		return checkSchema(ctx, conn, plan.Rejects)
+	})
+	checks.Run("marker", func() error {
+		if found, err := exists(ctx, conn, plan.Runs); err != nil || found {
+			return errors.Join(err, checkPrivilege(ctx, conn, plan.Runs, "SELECT", "INSERT", "UPDATE"))
+		}
+		return checkSchema(ctx, conn, plan.Runs)
+	})
+	return checks.List()
+}
+
+// checkSchema checks that a table can be created.
+func checkSchema(ctx context.Context, conn *pgx.Conn, t sqlload.Table) error {
+	var usable *bool
+	err := conn.QueryRow(ctx, "SELECT has_schema_privilege(oid, 'USAGE, CREATE') AND has_schema_privilege(oid, 'CREATE') FROM pg_namespace WHERE nspname = $1", t.Schema).Scan(&usable)
+	if err == pgx.ErrNoRows {
+		return &connector.Error{Kind: connector.KindNotFound, Reason: "SCHEMA_NOT_FOUND", Message: "the schema " + t.Schema + " does not exist",
+			Next: "create the schema", Meta: map[string]string{"schema": t.Schema}}
+	}
+	if err != nil {
+		return coded(ctx, err)
+	}
+	if usable == nil || !*usable {
+		return &connector.Error{Kind: connector.KindPermission, Reason: "PERMISSION_DENIED",
+			Message: "the role may not create the table " + t.String(),
+			Next:    "GRANT USAGE, CREATE ON SCHEMA to the role, or create the table as docs describe it",
+			Meta:    map[string]string{"table": t.String(), "privilege": "CREATE"}}
+	}
+	return nil
+}
+
+// checkPrivileges checks what the role needs for the mode. To read what it matches, an upsert needs SELECT.
+func checkPrivileges(ctx context.Context, conn *pgx.Conn, plan sqlload.Plan) error {
+	needed := map[connector.Mode][]string{
+		connector.Append:  {"INSERT"},
+		connector.Upsert:  {"INSERT", "UPDATE", "SELECT"},
+		connector.Replace: {"INSERT", "DELETE"},
+	}[plan.Mode]
+	if err := checkPrivilege(ctx, conn, plan.Target, needed...); err != nil || plan.Mode == connector.Append {
+		return err
+	}
+	var temp bool
+	if err := conn.QueryRow(ctx, "SELECT has_database_privilege(current_database(), 'TEMP')").Scan(&temp); err != nil {
+		return coded(ctx, err)
+	}
+	if !temp {
+		return &connector.Error{Kind: connector.KindPermission, Reason: "PERMISSION_DENIED",
+			Message: "the role may not create temporary tables, which upsert and replace need",
+			Next:    "GRANT TEMPORARY ON DATABASE to the role", Meta: map[string]string{"privilege": "TEMPORARY"}}
+	}
+	return nil
+}
+
+func checkPrivilege(ctx context.Context, conn *pgx.Conn, t sqlload.Table, privileges ...string) error {
+	for _, privilege := range privileges {
+		var granted bool
+		// INSERT, UPDATE and SELECT may be granted by column.
+		function := "has_any_column_privilege"
+		if privilege == "DELETE" {
+			function = "has_table_privilege"
+		}
+		err := conn.QueryRow(ctx, fmt.Sprintf("SELECT %s(c.oid, $3) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2", function),
+			t.Schema, t.Name, privilege).Scan(&granted)
+		if err != nil {
+			return coded(ctx, err)
+		}
+		if !granted {
+			return &connector.Error{Kind: connector.KindPermission, Reason: "PERMISSION_DENIED",
+				Message: fmt.Sprintf("the role lacks %s on table %s", privilege, t),
+				Next:    fmt.Sprintf("GRANT %s ON the table to the role", privilege),
+				Meta:    map[string]string{"table": t.String(), "privilege": privilege}}
+		}
+	}
+	return nil
+}
+
+// bindColumns matches the flow's columns with the table's by name. Errors name the column.
+func bindColumns(plan sqlload.Plan, t *table) ([]column, error) {
+	columns := make([]column, len(plan.Columns))
+	for i, c := range plan.Columns {
+		found, ok := t.column(c.Name)
+		if !ok {
+			return nil, &connector.Error{Kind: connector.KindNotFound, Reason: "COLUMN_NOT_FOUND", Column: c.Name,
+				Message: fmt.Sprintf("the table %s has no column %s", plan.Target, c.Name),
+				Next:    fmt.Sprintf("add the column (%s), or remove it from the flow", typeName(c.Type)),
+				Meta:    map[string]string{"table": plan.Target.String(), "column": c.Name}}
+		}
+		if found.computed {
+			return nil, &connector.Error{Kind: connector.KindConflict, Reason: "COLUMN_NOT_WRITABLE", Column: c.Name,
+				Message: fmt.Sprintf("column %s is generated by the database", c.Name), Next: "remove the column from the flow",
+				Meta: map[string]string{"table": plan.Target.String(), "column": c.Name}}
+		}
+		encode, ok := encoder(c.Type, found)
+		if !ok {
+			return nil, mismatch(c, found.format)
+		}
+		columns[i] = column{Column: c, native: found, bind: encode, noNull: found.notNull && !t.triggered}
+	}
+	for _, found := range t.columns {
+		if found.optional || t.triggered || slices.ContainsFunc(plan.Columns, func(c connector.Column) bool { return c.Name == found.name }) {
+			continue
+		}
+		return nil, &connector.Error{Kind: connector.KindConflict, Reason: "COLUMN_REQUIRED", Column: found.name,
+			Message: fmt.Sprintf("column %s of table %s needs a value, and the flow has no such column", found.name, plan.Target),
+			Next:    "map the column in the flow, or give it a default in the table",
+			Meta:    map[string]string{"table": plan.Target.String(), "column": found.name}}
+	}
+	return columns, nil
+}
+
+// checkKeys checks that an index keeps the keys unique; without one two loads at once could both insert a key.
+func checkKeys(plan sqlload.Plan, t *table) error {
+	keys := slices.Sorted(slices.Values(plan.Keys))
+	for _, index := range t.unique {
+		slices.Sort(index)
+		if slices.Equal(keys, index) {
+			return nil
+		}
+	}
+	return &connector.Error{Kind: connector.KindConflict, Reason: "KEY_NOT_UNIQUE",
+		Message: fmt.Sprintf("table %s has no primary key or unique index on (%s), which upsert needs", plan.Target, strings.Join(plan.Keys, ", ")),
+		Next:    fmt.Sprintf("CREATE UNIQUE INDEX ON %s (%s)", dialect.Table(plan.Target), dialect.Names(plan.Keys)),
+		Meta:    map[string]string{"table": plan.Target.String(), "keys": strings.Join(plan.Keys, ",")}}
+}
+
+// rejectTypes are the types that columns of a rejects table may have.
+var rejectTypes = [][]uint32{
+	{pgtype.TextOID}, {pgtype.Int8OID}, {pgtype.TextOID}, {pgtype.Int8OID}, {pgtype.Int8OID}, {pgtype.TextOID},
+	{pgtype.JSONOID, pgtype.TextOID}, {pgtype.JSONOID, pgtype.TextOID}, {pgtype.ByteaOID},
+}
+
+// checkRejects checks that an existing rejects table has the documented columns.
+func checkRejects(ctx context.Context, conn *pgx.Conn, plan sqlload.Plan) error {
+	t, err := lookup(ctx, conn, plan.Rejects)
+	if err != nil {
+		return err
+	}
+	for i, name := range sqlload.RejectColumns {
+		if c, ok := t.column(name); !ok || !slices.Contains(rejectTypes[i], c.oid) {
+			return &connector.Error{Kind: connector.KindConflict, Reason: "REJECTS_TABLE_MISMATCH", Column: name,
+				Message: fmt.Sprintf("table %s is not a rejects table: its column %s is missing or of another type", plan.Rejects, name),
+				Next:    "name another table in `rejects` of the flow's target; it is created if it does not exist",
+				Meta:    map[string]string{"table": plan.Rejects.String(), "column": name}}
+		}
+	}
+	return checkPrivilege(ctx, conn, plan.Rejects, "INSERT")
+}

@@ -1,0 +1,246 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/memory"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/lume-data/lume/connector"
+)
+
+const (
+	// A batch ends after so many rows or bytes, whichever comes first.
+	batchRows  = 8192
+	batchBytes = 4 << 20
+
+	// sourceApplication names the sessions of queries.
+	sourceApplication = "lume/source"
+)
+
+// snapshot is the transaction of a query: it sees one state of the database and changes nothing.
+var snapshot = pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
+
+// prepared is a query that the server has parsed.
+type prepared struct {
+	statement string
+	params    int
+	columns   []connector.Column
+	decoders  []decoder
+	formats   []int16
+}
+
+// prepare parses a query on the server, and says what its columns become.
+func prepare(ctx context.Context, conn *pgx.Conn, query string, bound bool) (*prepared, error) {
+	text, params, err := bindPlaceholders(query)
+	if err != nil {
+		return nil, err
+	}
+	if bound && params == 0 {
+		return nil, &connector.Error{Kind: connector.KindInvalid, Reason: "QUERY_WITHOUT_PLACEHOLDER",
+			Message: "the query does not use " + connector.Placeholder, Next: "write WHERE … = " + connector.Placeholder + " so that a run reads its own batch"}
+	}
+	if !bound && params > 0 {
+		return nil, &connector.Error{Kind: connector.KindInvalid, Reason: "QUERY_WITH_PLACEHOLDER",
+			Message: "the query of a reference uses " + connector.Placeholder, Next: "remove it: a reference is the same for every batch"}
+	}
+	p := &prepared{statement: "lume", params: params}
+	described, err := conn.PgConn().Prepare(ctx, p.statement, text, nil)
+	if err != nil {
+		return nil, queryError(ctx, err)
+	}
+	if len(described.Fields) == 0 {
+		return nil, &connector.Error{Kind: connector.KindInvalid, Reason: "QUERY_WITHOUT_ROWS", Message: "the query returns no columns", Next: "write a SELECT"}
+	}
+	enums, err := enumerations(ctx, conn, described.Fields)
+	if err != nil {
+		return nil, err
+	}
+	seen := make(map[string]bool, len(described.Fields))
+	for _, field := range described.Fields {
+		if field.Name == "?column?" || field.Name == "" || seen[field.Name] {
+			return nil, &connector.Error{Kind: connector.KindInvalid, Reason: "QUERY_COLUMN_NAMES", Column: field.Name,
+				Message: fmt.Sprintf("the query has two columns named %q, or one without a name", field.Name), Next: "name the columns with AS",
+				Meta: map[string]string{"column": field.Name}}
+		}
+		seen[field.Name] = true
+		t, d := decoderOf(field.DataTypeOID, field.TypeModifier, enums[field.DataTypeOID])
+		p.columns = append(p.columns, connector.Column{Name: field.Name, Type: t})
+		p.decoders = append(p.decoders, d)
+		p.formats = append(p.formats, d.format)
+	}
+	return p, nil
+}
+
+// enumerations returns which of the fields' types are enumerations or domains, and what those are based on.
+func enumerations(ctx context.Context, conn *pgx.Conn, fields []pgconn.FieldDescription) (map[uint32]bool, error) {
+	oids := make([]uint32, len(fields))
+	for i, f := range fields {
+		oids[i] = f.DataTypeOID
+	}
+	rows, err := conn.Query(ctx, "SELECT oid FROM pg_type WHERE oid = ANY($1::oid[]) AND typtype = 'e'", oids)
+	if err != nil {
+		return nil, coded(ctx, err)
+	}
+	list, err := pgx.CollectRows(rows, pgx.RowTo[uint32])
+	enums := make(map[uint32]bool, len(list))
+	for _, oid := range list {
+		enums[oid] = true
+	}
+	return enums, coded(ctx, err)
+}
+
+// queryError codes what is wrong with a user's query, with the place in it that the server names.
+func queryError(ctx context.Context, err error) error {
+	out := coded(ctx, err)
+	e, ok := out.(*connector.Error)
+	if !ok || e.Kind == connector.KindUnavailable || e.Kind == connector.KindPermission {
+		return out
+	}
+	switch e.Meta["sqlstate"] {
+	case "22P02", "22003", "22007", "22008":
+		e.Kind, e.Reason, e.Message = connector.KindInvalid, "QUERY_FAILED", "a value in the query, or the batch that is bound to it, is not of the type that it is compared with"
+		e.Next = "cast the column or the placeholder, for example " + connector.Placeholder + "::text"
+	case "42601":
+		e.Reason, e.Message, e.Next = "QUERY_SYNTAX", "the query is not valid SQL", "run the query in psql with a value in place of the placeholder"
+	case "25006":
+		e.Kind, e.Reason, e.Message, e.Next = connector.KindInvalid, "QUERY_WRITES", "the query tries to write", "a source only reads: write a plain SELECT"
+	}
+	return e
+}
+
+// Describe implements connector.RowSource.
+func (c *Connector) Describe(ctx context.Context, query string, bound bool) ([]connector.Column, error) {
+	conn, err := c.connect(ctx, sourceApplication)
+	if err != nil {
+		return nil, err
+	}
+	defer closeConn(ctx, conn)
+	p, err := prepare(ctx, conn, query, bound)
+	if err != nil {
+		return nil, err
+	}
+	return p.columns, nil
+}
+
+// Query implements connector.RowSource. The server sends as fast as batches are taken, so neither side holds the result.
+func (c *Connector) Query(ctx context.Context, query, sourcePath string, bound bool) (connector.RowStream, error) {
+	conn, err := c.connect(ctx, sourceApplication)
+	if err != nil {
+		return nil, err
+	}
+	s, err := startStream(ctx, conn, query, sourcePath, bound)
+	if err != nil {
+		closeConn(ctx, conn)
+		return nil, err
+	}
+	return s, nil
+}
+
+func startStream(ctx context.Context, conn *pgx.Conn, query, sourcePath string, bound bool) (*stream, error) {
+	p, err := prepare(ctx, conn, query, bound)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := conn.BeginTx(ctx, snapshot); err != nil {
+		return nil, coded(ctx, err)
+	}
+	// Types without a decoder of their own arrive as text, in this style.
+	if _, err := conn.Exec(ctx, "SET LOCAL intervalstyle = 'iso_8601'"); err != nil {
+		return nil, coded(ctx, err)
+	}
+	params := make([][]byte, p.params)
+	for i := range params {
+		params[i] = []byte(sourcePath)
+	}
+	running, cancel := context.WithCancel(ctx)
+	fields := make([]arrow.Field, len(p.columns))
+	for i, col := range p.columns {
+		fields[i] = arrow.Field{Name: col.Name, Type: col.Type.Arrow(), Nullable: true}
+	}
+	return &stream{
+		prepared: p, conn: conn, ctx: running, cancel: cancel,
+		result: conn.PgConn().ExecPrepared(running, p.statement, params, nil, p.formats),
+		build:  array.NewRecordBuilder(memory.DefaultAllocator, arrow.NewSchema(fields, nil)),
+	}, nil
+}
+
+// stream is a running query.
+type stream struct {
+	*prepared
+	conn   *pgx.Conn
+	ctx    context.Context
+	cancel context.CancelFunc
+	result *pgconn.ResultReader
+	build  *array.RecordBuilder
+	rows   int64
+	ended  bool
+}
+
+// Columns implements connector.RowStream.
+func (s *stream) Columns() []connector.Column { return s.columns }
+
+// Next implements connector.RowStream.
+func (s *stream) Next(ctx context.Context) (arrow.RecordBatch, error) {
+	if s.ended {
+		return nil, io.EOF
+	}
+	stop := context.AfterFunc(ctx, s.cancel)
+	defer stop()
+	rows, size := 0, 0
+	for rows < batchRows && size < batchBytes {
+		if !s.result.NextRow() {
+			s.ended = true
+			if _, err := s.result.Close(); err != nil {
+				if ctx.Err() != nil {
+					return nil, ctx.Err()
+				}
+				return nil, queryError(s.ctx, err)
+			}
+			break
+		}
+		for i, value := range s.result.Values() {
+			size += len(value) + 8
+			if value == nil {
+				s.build.Field(i).AppendNull()
+				continue
+			}
+			if problem := s.decoders[i].append(s.build.Field(i), value); problem != "" {
+				return nil, s.unreadable(i, problem)
+			}
+		}
+		rows++
+		s.rows++
+	}
+	if rows == 0 {
+		return nil, io.EOF
+	}
+	return s.build.NewRecordBatch(), nil
+}
+
+// unreadable is a value that the column's type cannot hold.
+func (s *stream) unreadable(i int, problem string) error {
+	s.ended = true
+	c := s.columns[i]
+	return &connector.Error{Kind: connector.KindInvalid, Reason: "SOURCE_VALUE", Column: c.Name,
+		Message: fmt.Sprintf("row %d of the query: column %s %s", s.rows, c.Name, problem),
+		Next:    "cast the column to text in the query, and convert it in the flow",
+		Meta:    map[string]string{"column": c.Name, "row": fmt.Sprint(s.rows)}}
+}
+
+// Close implements connector.RowStream. What was not read is not waited for.
+func (s *stream) Close() error {
+	if !s.ended {
+		s.cancel()
+		_, _ = s.result.Close()
+	}
+	s.cancel()
+	s.build.Release()
+	closeConn(context.Background(), s.conn)
+	return nil
+}
