@@ -62,9 +62,6 @@ func (r reader) ListAPIKeys(ctx context.Context, p store.Page) ([]store.APIKey, 
 
 // CreateAPIKey implements [store.APIKeyWriter].
 func (t *tx) CreateAPIKey(ctx context.Context, k store.APIKey) (store.APIKey, error) {
-	if err := validText(k.ID, k.DisplayName); err != nil {
-		return k, err
-	}
 	scopes, err := encodeJSON(nonNilTexts(k.Scopes))
 	if err != nil {
 		return k, err

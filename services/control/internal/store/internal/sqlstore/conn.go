@@ -22,10 +22,24 @@ type conn struct {
 // dollars keeps statements whose parameters were numbered.
 var dollars sync.Map // string → string
 
-func (c conn) bind(query string) string {
-	if !c.d.Dollar {
-		return query
+// bind returns the statement as the engine wants it, or store.ErrInvalidText if an argument is text that not every
+// engine can hold.
+func (c conn) bind(query string, args []any) (string, error) {
+	for _, arg := range args {
+		if text, ok := arg.(string); ok {
+			if err := validText(text); err != nil {
+				return "", err
+			}
+		}
 	}
+	if !c.d.Dollar {
+		return query, nil
+	}
+	return dollar(query), nil
+}
+
+// dollar numbers the parameters.
+func dollar(query string) string {
 	if done, ok := dollars.Load(query); ok {
 		return done.(string)
 	}
@@ -54,7 +68,11 @@ func (c conn) fail(doing string, err error) error {
 
 // exec runs a statement and returns how many rows it changed.
 func (c conn) exec(ctx context.Context, doing, query string, args ...any) (int64, error) {
-	res, err := c.q.ExecContext(ctx, c.bind(query), args...)
+	query, err := c.bind(query, args)
+	if err != nil {
+		return 0, err
+	}
+	res, err := c.q.ExecContext(ctx, query, args...)
 	if err != nil {
 		return 0, c.fail(doing, err)
 	}
@@ -67,7 +85,11 @@ func (c conn) exec(ctx context.Context, doing, query string, args ...any) (int64
 
 // get reads one row into dest, or returns store.ErrNotFound.
 func (c conn) get(ctx context.Context, doing, query string, args []any, dest ...any) error {
-	err := c.q.QueryRowContext(ctx, c.bind(query), args...).Scan(dest...)
+	query, err := c.bind(query, args)
+	if err != nil {
+		return err
+	}
+	err = c.q.QueryRowContext(ctx, query, args...).Scan(dest...)
 	if errors.Is(err, sql.ErrNoRows) {
 		return fmt.Errorf("%s: %w", doing, store.ErrNotFound)
 	}
@@ -84,7 +106,12 @@ type scanner interface {
 
 // one reads one record, or returns store.ErrNotFound.
 func one[T any](ctx context.Context, c conn, doing string, scan func(scanner) (T, error), query string, args ...any) (T, error) {
-	v, err := scan(c.q.QueryRowContext(ctx, c.bind(query), args...))
+	query, err := c.bind(query, args)
+	if err != nil {
+		var zero T
+		return zero, err
+	}
+	v, err := scan(c.q.QueryRowContext(ctx, query, args...))
 	if errors.Is(err, sql.ErrNoRows) {
 		return v, fmt.Errorf("%s: %w", doing, store.ErrNotFound)
 	}
@@ -96,7 +123,11 @@ func one[T any](ctx context.Context, c conn, doing string, scan func(scanner) (T
 
 // all reads every record.
 func all[T any](ctx context.Context, c conn, doing string, scan func(scanner) (T, error), query string, args ...any) (_ []T, err error) {
-	rows, err := c.q.QueryContext(ctx, c.bind(query), args...)
+	query, err = c.bind(query, args)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := c.q.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, c.fail(doing, err)
 	}

@@ -94,13 +94,6 @@ func (r reader) addSecrets(ctx context.Context, list []store.Connector) error {
 	return nil
 }
 
-func validConnector(c store.Connector) error {
-	if err := validText(c.Name, c.Type, c.Description); err != nil {
-		return err
-	}
-	return validValue(c.Settings)
-}
-
 func encodeSettings(settings map[string]any) ([]byte, error) {
 	if settings == nil {
 		settings = map[string]any{}
@@ -110,7 +103,7 @@ func encodeSettings(settings map[string]any) ([]byte, error) {
 
 // CreateConnector implements [store.ConnectorWriter].
 func (t *tx) CreateConnector(ctx context.Context, c store.Connector) (store.Connector, error) {
-	if err := validConnector(c); err != nil {
+	if err := validValue(c.Settings); err != nil {
 		return c, err
 	}
 	settings, err := encodeSettings(c.Settings)
@@ -142,9 +135,6 @@ func (t *tx) insertSecrets(ctx context.Context, c store.Connector) error {
 	}
 	for _, field := range slices.Sorted(maps.Keys(c.Secrets)) {
 		s := c.Secrets[field]
-		if err := validText(field, s.Fingerprint); err != nil {
-			return err
-		}
 		if s.UpdateTime.IsZero() {
 			s.UpdateTime = now
 		}
@@ -159,7 +149,7 @@ func (t *tx) insertSecrets(ctx context.Context, c store.Connector) error {
 
 // UpdateConnector implements [store.ConnectorWriter].
 func (t *tx) UpdateConnector(ctx context.Context, c store.Connector, etag string) (store.Connector, error) {
-	if err := validConnector(c); err != nil {
+	if err := validValue(c.Settings); err != nil {
 		return c, err
 	}
 	old, err := t.connector(ctx, c.Name, t.d.ForUpdate)

@@ -51,9 +51,6 @@ func (r reader) ListFlows(ctx context.Context, p store.Page) ([]store.Flow, stri
 
 // CreateFlow implements [store.FlowWriter].
 func (t *tx) CreateFlow(ctx context.Context, f store.Flow) (store.Flow, error) {
-	if err := validText(f.Name); err != nil {
-		return f, err
-	}
 	spec, err := encode(f.Spec)
 	if err != nil {
 		return f, err
@@ -169,9 +166,6 @@ func (r reader) ListVersions(ctx context.Context, flow string, p store.Page) ([]
 
 // CreateVersion implements [store.VersionWriter].
 func (t *tx) CreateVersion(ctx context.Context, v store.Version, flowETag string) (store.Version, error) {
-	if err := validText(v.Digest, v.Engine, v.Comment); err != nil {
-		return v, err
-	}
 	spec, err := encode(v.Spec)
 	if err != nil {
 		return v, err
@@ -207,9 +201,6 @@ func (t *tx) CreateVersion(ctx context.Context, v store.Version, flowETag string
 		return v, err
 	}
 	for _, name := range connectorSet {
-		if err := validText(name); err != nil {
-			return v, err
-		}
 		if _, err := t.exec(ctx, "note connectors of version",
 			"INSERT INTO version_connectors (connector, flow, number) VALUES (?, ?, ?)", name, v.Flow, v.Number); err != nil {
 			return v, err
@@ -263,9 +254,6 @@ func (r reader) ListAliases(ctx context.Context, flow string, p store.Page) ([]s
 
 // SetAlias implements [store.AliasWriter].
 func (t *tx) SetAlias(ctx context.Context, a store.Alias, etag string) (store.Alias, error) {
-	if err := validText(a.Flow, a.Name); err != nil {
-		return a, err
-	}
 	if _, err := t.Version(ctx, a.Flow, a.Version); err != nil {
 		return a, err
 	}

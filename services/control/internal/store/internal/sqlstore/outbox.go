@@ -49,9 +49,6 @@ func (t *tx) AddMessages(ctx context.Context, messages []store.Message) error {
 		query := "INSERT INTO outbox (id, kind, run_id, subject, body, headers, create_time) VALUES "
 		args := make([]any, 0, 7*n)
 		for i, m := range messages[:n] {
-			if err := validText(m.ID, m.RunID, m.Subject); err != nil {
-				return err
-			}
 			var headers []byte
 			if len(m.Headers) > 0 {
 				if headers, err = encodeJSON(m.Headers); err != nil {

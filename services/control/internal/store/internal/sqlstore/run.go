@@ -163,9 +163,6 @@ func (r reader) SweepableRuns(ctx context.Context, age time.Duration, rejects bo
 
 // CreateRun implements [store.RunWriter].
 func (t *tx) CreateRun(ctx context.Context, r store.Run) (store.Run, error) {
-	if err := validText(r.ID, r.SourcePath, r.RequestID, r.TraceParent); err != nil {
-		return r, err
-	}
 	now, err := t.Now(ctx)
 	if err != nil {
 		return r, err

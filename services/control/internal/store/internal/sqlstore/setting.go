@@ -15,9 +15,6 @@ func (r reader) Setting(ctx context.Context, name string) ([]byte, error) {
 
 // CreateSetting implements [store.SettingWriter].
 func (t *tx) CreateSetting(ctx context.Context, name string, value []byte) error {
-	if err := validText(name); err != nil {
-		return err
-	}
 	n, err := t.exec(ctx, "create setting",
 		"INSERT INTO settings (name, value) VALUES (?, ?) ON CONFLICT (name) DO NOTHING", name, nonNil(value))
 	if err == nil && n == 0 {

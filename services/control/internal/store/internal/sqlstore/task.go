@@ -187,9 +187,6 @@ func encodeTask(t store.Task) (input, manifest, failure []byte, err error) {
 
 // ClaimTask implements [store.TaskWriter].
 func (t *tx) ClaimTask(ctx context.Context, id, worker string, lease time.Duration) (store.Task, error) {
-	if err := validText(worker); err != nil {
-		return store.Task{}, err
-	}
 	now, err := t.Now(ctx)
 	if err != nil {
 		return store.Task{}, err
