@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"io"
+	"os"
 
 	"github.com/spf13/cobra"
 )
@@ -116,5 +117,17 @@ func (a *app) online(do verb) func(*cobra.Command, []string) error {
 		}
 		defer c.close()
 		return do(cmd.Context(), c, args)
+	}
+}
+
+// Process returns what this process was started with.
+func Process() Env {
+	home, err := os.UserHomeDir()
+	if err != nil {
+		home = "" // Then a data folder has to be named.
+	}
+	return Env{
+		Args: os.Args[1:], Getenv: os.Getenv, Lookup: os.LookupEnv, Home: home,
+		In: os.Stdin, Out: os.Stdout, Err: os.Stderr,
 	}
 }
