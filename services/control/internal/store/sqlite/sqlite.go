@@ -82,6 +82,10 @@ func open(ctx context.Context, path string, o options, unlock func() error) (_ *
 	if err := migrate(ctx, writeDB); err != nil {
 		return nil, err
 	}
+	// Whoever led before is gone, since this process has the lock: nobody has to wait for the leases to lapse.
+	if _, err := writeDB.ExecContext(ctx, "DELETE FROM leases"); err != nil {
+		return nil, fmt.Errorf("open database: %w", err)
+	}
 	readDB, err := sql.Open("sqlite", dsn(path, "_pragma=query_only(1)"))
 	if err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
