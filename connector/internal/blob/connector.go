@@ -37,6 +37,7 @@ type Connector struct {
 var (
 	_ connector.ObjectSource = (*Connector)(nil)
 	_ connector.Discoverer   = (*Connector)(nil)
+	_ connector.Target       = (*Connector)(nil)
 )
 
 // defaultPartBytes keeps data objects at a size that readers can share out.
