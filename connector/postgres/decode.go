@@ -51,7 +51,9 @@ func fixed(size int, put func(b array.Builder, value []byte) string) decoder {
 
 // decoderOf says which type a column of the server becomes. See TYPES.md.
 func decoderOf(oid uint32, mod int32, enum bool) (connector.Type, decoder) {
-	plain := func(name connector.TypeName, d decoder) (connector.Type, decoder) { return connector.Type{Name: name}, d }
+	plain := func(name connector.TypeName, d decoder) (connector.Type, decoder) {
+		return connector.Type{Name: name}, d
+	}
 	if enum {
 		return plain(connector.TypeString, asText)
 	}

@@ -154,6 +154,8 @@ func refusedRow(pg *pgconn.PgError) (connector.RefusedRow, bool) {
 		reason.Message = "violates the check option of a view"
 	case "54000":
 		reason.Message = "is too large for an index of the table"
+	case "54001":
+		reason.Message = "is nested too deeply"
 	case "P0001":
 		reason.Message = "a trigger of the table raised an exception"
 	default:

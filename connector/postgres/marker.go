@@ -80,7 +80,7 @@ func createTables(ctx context.Context, conn *pgx.Conn, plan sqlload.Plan, target
 // create runs CREATE TABLE statements, one load at a time, since IF NOT EXISTS does not keep two sessions apart.
 func create(ctx context.Context, conn *pgx.Conn, statements []string) error {
 	return coded(ctx, pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{AccessMode: pgx.ReadWrite}, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, settings(ctx)); err != nil {
+		if err := script(ctx, conn, settings(ctx)); err != nil {
 			return err
 		}
 		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock($1)", int64(ddlLock)); err != nil {

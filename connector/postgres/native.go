@@ -58,15 +58,15 @@ SELECT c.oid, c.relkind::text,
 
 // A domain's type modifier and base are those of the end of its chain.
 const columnsQuery = `
-WITH RECURSIVE base (attnum, typid, typmod, notnull) AS (
+WITH RECURSIVE base (attnum, typid, typmod, strict) AS (
     SELECT attnum, atttypid, atttypmod, attnotnull FROM pg_attribute
      WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped
   UNION ALL
-    SELECT b.attnum, t.typbasetype, CASE WHEN t.typtypmod >= 0 THEN t.typtypmod ELSE b.typmod END, b.notnull OR t.typnotnull
+    SELECT b.attnum, t.typbasetype, CASE WHEN t.typtypmod >= 0 THEN t.typtypmod ELSE b.typmod END, b.strict OR t.typnotnull
       FROM base b JOIN pg_type t ON t.oid = b.typid WHERE t.typtype = 'd'
 )
-SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), t.oid, b.typmod, t.typname::text, t.typtype = 'e', b.notnull,
-       NOT b.notnull OR a.atthasdef OR a.attidentity <> '', a.attgenerated <> '' OR a.attidentity = 'a'
+SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), t.oid, b.typmod, t.typname::text, t.typtype = 'e', b.strict,
+       NOT b.strict OR a.atthasdef OR a.attidentity <> '', a.attgenerated <> '' OR a.attidentity = 'a'
   FROM base b
   JOIN pg_attribute a ON a.attrelid = $1 AND a.attnum = b.attnum
   JOIN pg_type t ON t.oid = b.typid

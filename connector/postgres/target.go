@@ -114,7 +114,7 @@ func (l *loader) run(ctx context.Context) (connector.Outcome, error) {
 		return connector.Outcome{}, coded(ctx, err)
 	}
 	defer rollback(ctx, tx)
-	if _, err := tx.Exec(ctx, settings(ctx)); err != nil {
+	if err := script(ctx, l.conn, settings(ctx)); err != nil {
 		return connector.Outcome{}, coded(ctx, err)
 	}
 	tag, err := tx.Exec(ctx, l.plan.InsertMarker(), sqlload.MarkerArgs(l.load)...)
@@ -160,6 +160,11 @@ func rollback(ctx context.Context, tx pgx.Tx) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 	defer cancel()
 	_ = tx.Rollback(ctx)
+}
+
+// script runs statements without parameters in one round trip.
+func script(ctx context.Context, conn *pgx.Conn, statements string) error {
+	return conn.PgConn().Exec(ctx, statements).Close()
 }
 
 // settings bounds how long the transaction can be in others' way.
@@ -267,7 +272,7 @@ func (l *loader) insertStaged() sqlload.Try {
 // saved runs a try under a savepoint and rolls back to it if the target refuses the range.
 func (l *loader) saved(try sqlload.Try) sqlload.Try {
 	return func(ctx context.Context, r sqlload.Range) (sqlload.Attempt, error) {
-		if _, err := l.conn.Exec(ctx, "SAVEPOINT lume"); err != nil {
+		if err := script(ctx, l.conn, "SAVEPOINT lume"); err != nil {
 			return sqlload.Attempt{}, coded(ctx, err)
 		}
 		a, err := try(ctx, r)
@@ -278,8 +283,7 @@ func (l *loader) saved(try sqlload.Try) sqlload.Try {
 		if a.Refusal != nil {
 			end = "ROLLBACK TO SAVEPOINT lume; RELEASE SAVEPOINT lume"
 		}
-		_, err = l.conn.Exec(ctx, end)
-		return a, coded(ctx, err)
+		return a, coded(ctx, script(ctx, l.conn, end))
 	}
 }
 

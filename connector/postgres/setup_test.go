@@ -1,0 +1,96 @@
+package postgres_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"github.com/lume-data/lume/connector"
+	"github.com/lume-data/lume/connector/internal/sqlload/loadtest"
+	"github.com/lume-data/lume/connector/postgres"
+	"github.com/lume-data/lume/test/server"
+)
+
+// bundle is a database, a connector to it, and a session to look at what is there.
+type bundle struct {
+	t    testing.TB
+	dsn  string
+	link *postgres.Connector
+	conn *pgx.Conn
+}
+
+func setup(t testing.TB) *bundle {
+	t.Helper()
+	dsn := server.StartPostgres(t)
+	b := &bundle{t: t, dsn: dsn, link: connect(t, dsn, nil)}
+	b.conn = b.session()
+	return b
+}
+
+// connect opens a connector to the database of a DSN; settings override.
+func connect(t testing.TB, dsn string, override map[string]any) *postgres.Connector {
+	t.Helper()
+	config, err := pgx.ParseConfig(dsn)
+	require.NoError(t, err)
+	settings := map[string]any{
+		"host": config.Host, "port": float64(config.Port), "database": config.Database, "user": config.User, "sslmode": "disable",
+	}
+	password := config.Password
+	for name, value := range override {
+		if name == "password" {
+			password = value.(string)
+			continue
+		}
+		settings[name] = value
+	}
+	link, err := connector.NewRegistry(postgres.Definition).Open(t.Context(), connector.Env{Log: slog.New(slog.DiscardHandler)},
+		"postgres", settings, map[string]connector.Secret{"password": connector.NewSecret(password)})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, link.Close()) })
+	return link.(*postgres.Connector)
+}
+
+func (b *bundle) session() *pgx.Conn {
+	b.t.Helper()
+	conn, err := pgx.Connect(b.t.Context(), b.dsn)
+	require.NoError(b.t, err)
+	b.t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	return conn
+}
+
+func (b *bundle) exec(sql string) {
+	b.t.Helper()
+	_, err := b.conn.Exec(b.t.Context(), sql)
+	require.NoError(b.t, err)
+}
+
+// text returns the one value of a query as text.
+func (b *bundle) text(sql string, args ...any) string {
+	b.t.Helper()
+	var value *string
+	require.NoError(b.t, b.conn.QueryRow(b.t.Context(), "SELECT ("+sql+")::text", args...).Scan(&value))
+	if value == nil {
+		return "NULL"
+	}
+	return *value
+}
+
+func (b *bundle) load(l *loadtest.Load) connector.Outcome {
+	b.t.Helper()
+	out, err := b.link.Load(b.t.Context(), l.Load)
+	require.NoError(b.t, err, "%v", errors.Unwrap(err))
+	return out
+}
+
+// coded requires a connector's error with a reason.
+func coded(t testing.TB, err error, reason string) *connector.Error {
+	t.Helper()
+	var e *connector.Error
+	require.ErrorAs(t, err, &e)
+	require.Equal(t, reason, e.Reason, "%v: %v", e, e.Cause)
+	return e
+}
