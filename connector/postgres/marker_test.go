@@ -117,7 +117,7 @@ func TestSettleTwiceIsSettleOnceAndNeedsNoTable(t *testing.T) {
 // kill ends the session of a run's load from outside.
 func (b *bundle) kill(run string) {
 	b.t.Helper()
-	require.Equal(b.t, "true", b.text("SELECT bool_and(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name LIKE 'lume/"+run+"/%'"))
+	require.Equal(b.t, "true", b.text("SELECT bool_and(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'lume/"+run+"/%'"))
 }
 
 func TestAConnectionKilledBeforeTheCommitLeavesNothingAndCanBeRetried(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"net"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -69,23 +70,18 @@ func (p *proxy) line(client net.Conn) {
 		return
 	}
 	defer server.Close()
-	var silent sync.Mutex // Held while answers must not pass.
-	done := make(chan struct{})
+	var silent atomic.Bool
+	answered := make(chan struct{})
 	go func() {
-		defer close(done)
+		defer close(answered)
 		buf := make([]byte, 1<<16)
 		for {
 			n, err := server.Read(buf)
-			if n > 0 {
-				silent.Lock()
-				_, writeErr := client.Write(buf[:n])
-				silent.Unlock()
-				if writeErr != nil {
-					return
-				}
-			}
-			if err != nil {
+			if err != nil || silent.Load() {
 				_ = client.Close()
+				return
+			}
+			if _, err := client.Write(buf[:n]); err != nil {
 				return
 			}
 		}
@@ -95,13 +91,9 @@ func (p *proxy) line(client net.Conn) {
 		n, err := client.Read(buf)
 		if now, reaches := p.cut(buf[:n]); now {
 			if reaches {
-				silent.Lock()
+				silent.Store(true)
 				_, _ = server.Write(buf[:n])
-				// The goodbye makes the server close the line once it has committed.
-				_, _ = server.Write([]byte{'X', 0, 0, 0, 4})
-				_ = client.Close()
-				silent.Unlock()
-				<-done
+				<-answered
 			}
 			return
 		}
