@@ -88,7 +88,7 @@ generate: $(STAMPS)/go-tools ## Generate Go and OpenAPI from proto/, and the CLI
 	$(GO) run ./cmd/lume docs docs
 
 .PHONY: check-generated
-check-generated: $(STAMPS)/go-tools ## Fail if gen/ is not what proto/ generates
+check-generated: $(STAMPS)/go-tools ## Fail if gen/ is not what proto/ generates (gen/openapi/embed.go is written by hand)
 	@tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; \
 	buf generate -o "$$tmp"; \
 	diff -r --exclude=embed.go gen "$$tmp/gen" || { echo 'gen/ is out of date: run `make generate` and commit the result' >&2; exit 1; }
