@@ -131,6 +131,8 @@ type Batch struct {
 	Source []int32
 	// Rejects of the records, in order.
 	Rejects []Reject
+	// Broken is set if the source as a whole cannot be trusted from some record on. It ends the batch.
+	Broken error
 
 	spans  []parquetwrite.Span
 	stride int
@@ -148,13 +150,15 @@ func NewBatch(columns int) *Batch {
 
 // Reset empties the batch for the next rows of a chunk.
 func (b *Batch) Reset(c *Chunk) {
-	b.Text, b.Rows = c.Data, 0
+	b.Text, b.Rows, b.Broken = c.Data, 0, nil
 	b.Source, b.Rejects = b.Source[:0], b.Rejects[:0]
 }
 
 // Full reports whether the batch should be handed on before a record is added that ends at byte end of the chunk; start
 // is where the batch's first record begins.
-func (b *Batch) Full(start, end uint32) bool { return b.Rows >= b.stride || b.Rows > 0 && end-start > batchBytes }
+func (b *Batch) Full(start, end uint32) bool {
+	return b.Rows >= b.stride || b.Rows > 0 && end-start > batchBytes
+}
 
 // Room returns how many more rows fit.
 func (b *Batch) Room() int { return b.stride - b.Rows }

@@ -123,7 +123,10 @@ func (c *textColumn) addIndexed(text []byte, values []Span) []Span {
 }
 
 func (c *textColumn) addRuns(text []byte, values []Span) {
-	c.prev = Null // The same span of another text is another value.
+	if len(values) > 0 && values[0] == c.prev && c.prev != Null &&
+		!bytes.Equal(c.dict.value(uint32(c.dict.n-1)), c.prev.Bytes(text)) {
+		c.prev = Null // The same span of another text is another value.
+	}
 	for _, v := range values {
 		if v == Null {
 			c.levels.addNull()

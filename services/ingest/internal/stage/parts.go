@@ -1,0 +1,201 @@
+package stage
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+
+	"golang.org/x/sync/errgroup"
+
+	typev1 "github.com/lume-data/lume/gen/lume/type/v1"
+	"github.com/lume-data/lume/internal/rejectfile"
+	"github.com/lume-data/lume/services/ingest/internal/parquetwrite"
+)
+
+// uploads is how many finished parts may be on their way to the staging store.
+const uploads = 2
+
+// locationColumns are the columns of the file beside a part that says where each row stood in the source.
+var locationColumns = []parquetwrite.Column{{Name: "line", Kind: parquetwrite.Int64}, {Name: "byte", Kind: parquetwrite.Int64}}
+
+// parts collects what is staged: numbered parts, and the rejects. A part without rows is not staged, unless it would
+// be the only one. Not safe for concurrent use.
+type parts struct {
+	store  Store
+	dir    string
+	prefix string
+	// columns of the data.
+	columns []parquetwrite.Column
+
+	put  *errgroup.Group
+	ctx  context.Context
+	list []*typev1.StagedPart
+	rows int64
+	open *part
+
+	rejects   *rejectfile.Writer
+	malformed int64
+	file      string
+}
+
+// part is a part that is being written.
+type part struct {
+	index           int
+	firstRow        int64
+	data, locations *parquetwrite.File
+}
+
+func newParts(ctx context.Context, store Store, dir, prefix, file string, columns []parquetwrite.Column) *parts {
+	put, ctx := errgroup.WithContext(ctx)
+	put.SetLimit(uploads)
+	return &parts{store: store, dir: dir, prefix: prefix, columns: columns, put: put, ctx: ctx, file: file}
+}
+
+// take appends what a worker made of a chunk.
+func (p *parts) take(e encoded) error {
+	for _, r := range e.rejects {
+		if err := p.reject(r); err != nil {
+			return err
+		}
+	}
+	for i, group := range e.groups {
+		if p.open == nil {
+			if err := p.begin(); err != nil {
+				return err
+			}
+		}
+		if err := p.open.data.Append(group); err != nil {
+			return err
+		}
+		if err := p.open.locations.Append(e.locations[i]); err != nil {
+			return err
+		}
+		p.rows += group.Rows()
+	}
+	if e.endOfPart {
+		return p.end()
+	}
+	return nil
+}
+
+func (p *parts) begin() error {
+	n := len(p.list)
+	data, err := parquetwrite.Create(filepath.Join(p.dir, partName(n)), p.columns)
+	if err != nil {
+		return err
+	}
+	locations, err := parquetwrite.Create(filepath.Join(p.dir, locationsName(n)), locationColumns)
+	if err != nil {
+		data.Abort()
+		return err
+	}
+	p.open = &part{index: n, firstRow: p.rows, data: data, locations: locations}
+	return nil
+}
+
+func partName(n int) string      { return fmt.Sprintf("part-%05d.parquet", n) }
+func locationsName(n int) string { return fmt.Sprintf("part-%05d.locations.parquet", n) }
+
+// end closes the open part and sends it to the store.
+func (p *parts) end() error {
+	open := p.open
+	if open == nil {
+		return nil
+	}
+	p.open = nil
+	dataErr, locationsErr := open.data.Close(), open.locations.Close()
+	if dataErr != nil {
+		return dataErr
+	}
+	if locationsErr != nil {
+		return locationsErr
+	}
+	staged := &typev1.StagedPart{FirstRow: open.firstRow}
+	p.list = append(p.list, staged)
+	p.put.Go(func() (err error) {
+		rows := open.data.Rows()
+		if staged.Data, err = p.send(partName(open.index), rows); err != nil {
+			return err
+		}
+		staged.Locations, err = p.send(locationsName(open.index), rows)
+		return err
+	})
+	return nil
+}
+
+func (p *parts) send(name string, rows int64) (*typev1.StagedObject, error) {
+	object, err := p.store.Put(p.ctx, p.prefix+name, filepath.Join(p.dir, name), rows)
+	if err != nil {
+		return nil, fmt.Errorf("stage %s: %w", name, err)
+	}
+	return object, nil
+}
+
+// reject writes a record that is malformed.
+func (p *parts) reject(r rejected) error {
+	if p.rejects == nil {
+		w, err := rejectfile.Create(filepath.Join(p.dir, rejectsName))
+		if err != nil {
+			return fmt.Errorf("create the rejects: %w", err)
+		}
+		p.rejects = w
+	}
+	record := rejectfile.Record{File: p.file, Line: &r.line, Byte: &r.offset, Stage: typev1.Stage_STAGE_INGEST, Raw: r.raw,
+		Errors: rejectfile.EncodeErrors(&typev1.RejectError{Type: r.typ, Message: r.message})}
+	if r.valid {
+		text, err := json.Marshal(r.text)
+		if err != nil {
+			return err
+		}
+		record.Record = string(text)
+	}
+	p.malformed++
+	if err := p.rejects.Append(record); err != nil {
+		return fmt.Errorf("write the rejects: %w", err)
+	}
+	return nil
+}
+
+const rejectsName = "rejects.parquet"
+
+// finish sends what is left and waits until everything is in the store.
+func (p *parts) finish(m *typev1.IngestManifest) error {
+	if p.open == nil && len(p.list) == 0 {
+		// A batch without rows is one empty part: what reads it still sees the columns.
+		if err := p.begin(); err != nil {
+			return err
+		}
+	}
+	if err := p.end(); err != nil {
+		return err
+	}
+	if p.rejects != nil {
+		rows, err := p.rejects.Close()
+		p.rejects = nil
+		if err != nil {
+			return fmt.Errorf("close the rejects: %w", err)
+		}
+		p.put.Go(func() (err error) {
+			m.Rejects, err = p.send(rejectsName, rows)
+			return err
+		})
+	}
+	if err := p.put.Wait(); err != nil {
+		return err
+	}
+	m.Parts, m.Malformed = p.list, p.malformed
+	return nil
+}
+
+// abort gives up what is open, and waits.
+func (p *parts) abort() {
+	if p.open != nil {
+		p.open.data.Abort()
+		p.open.locations.Abort()
+	}
+	if p.rejects != nil {
+		_, _ = p.rejects.Close()
+	}
+	_ = p.put.Wait()
+}
