@@ -40,7 +40,7 @@ var features = []outcome{
 		require.NoError(t, explained(err))
 		require.Equal(t, []string{"id", "name", "amount", "issued", "region"}, p.GetColumns())
 		require.EqualValues(t, 50, p.GetCounts().GetRead())
-		require.EqualValues(t, 50, len(p.GetRows())+len(p.GetRejects()))
+		require.Equal(t, 50, len(p.GetRows())+len(p.GetRejects()))
 		require.NotEmpty(t, p.GetRejects())
 		require.Empty(t, b.target.rows(t))
 	}},

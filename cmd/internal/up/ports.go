@@ -25,7 +25,7 @@ func addresses(base int) datadir.Endpoints {
 // outgoing connections, which could take one of them before the services listen.
 func freeBase() (int, error) {
 	for range 200 {
-		base := 10_000 + rand.IntN(22_000) //nolint:gosec // No secret: which ports are free is for all to see.
+		base := 10_000 + rand.IntN(22_000)
 		if available(base) {
 			return base, nil
 		}

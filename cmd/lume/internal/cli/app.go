@@ -56,7 +56,7 @@ Start with 'lume up', then 'lume connectors apply', 'lume flows apply', 'lume fl
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.PersistentFlags().StringVarP(&a.output, "output", "o", "", "`format` of the output: table, json, yaml, or jsonl where rows are listed (default: what suits the command)")
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd, err) })
+	root.SetFlagErrorFunc(usage)
 	root.AddGroup(
 		&cobra.Group{ID: "work", Title: "Work with flows:"},
 		&cobra.Group{ID: "serve", Title: "Run the platform:"},

@@ -125,7 +125,7 @@ func (a *app) connectorOf(doc *document, secrets []string) (*controlv1.Connector
 func (a *app) askRequired(ctx context.Context, c *client, connector *controlv1.Connector) error {
 	spec, err := c.connectors.GetConnectorSpec(ctx, &controlv1.GetConnectorSpecRequest{Name: "connectorSpecs/" + connector.GetType()})
 	if err != nil {
-		return nil // The type is wrong: creating the connector says so, with its place.
+		return nil //nolint:nilerr // The type is wrong: creating the connector says so, with its place.
 	}
 	for _, f := range spec.GetFields() {
 		if f.GetType() != "secret" || !f.GetRequired() {

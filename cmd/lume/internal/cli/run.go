@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -172,5 +171,5 @@ func (a *app) display() display {
 	if file, ok := a.env.Err.(*os.File); ok && isTerminal(file) {
 		return &bar{out: file}
 	}
-	return &lines{out: io.Writer(a.env.Err), now: time.Now}
+	return &lines{out: a.env.Err, now: time.Now}
 }
