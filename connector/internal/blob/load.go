@@ -38,6 +38,9 @@ func (c *Connector) Load(ctx context.Context, load connector.Load) (connector.Ou
 	if err != nil {
 		// Nothing can commit these objects any more.
 		c.remove(ctx, a.keys...)
+		if errors.Is(err, ErrNotExist) {
+			return c.swept(ctx, t, err)
+		}
 		return connector.Outcome{}, err
 	}
 	decided, err := c.decide(ctx, t, m, receipt)
@@ -56,6 +59,22 @@ func (c *Connector) Load(ctx context.Context, load connector.Load) (connector.Ou
 		c.clean(ctx, t, decided)
 	}
 	return connector.Outcome{Committed: true, Receipt: receipt}, nil
+}
+
+// swept is the outcome of a load whose unfinished objects have vanished: whoever decided the run has cleaned up.
+func (c *Connector) swept(ctx context.Context, t target, cause error) (connector.Outcome, error) {
+	found, err := c.readMarker(ctx, t)
+	if err != nil {
+		return connector.Outcome{}, err
+	}
+	if found != nil {
+		return c.existing(ctx, t, found)
+	}
+	return connector.Outcome{}, &connector.Error{
+		Kind: connector.KindUnavailable, Reason: "UPLOAD_VANISHED", Message: "an object vanished while it was written",
+		Next: "the run tries again by itself; if it happens again, look for what else deletes objects below the prefix",
+		Meta: map[string]string{"folder": t.folder()}, Cause: cause,
+	}
 }
 
 // decideTimeout bounds how long a writer tries to find out what became of its marker after its caller has gone.
