@@ -129,9 +129,6 @@ func (c *Common) run(ctx context.Context, name string, log io.Writer, start func
 	if c.Staging == "" {
 		return errors.New("settings: --staging is needed: the URL of the store that all services share")
 	}
-	if len(c.WorkerTokens) == 0 && c.ClientCert == "" {
-		return errors.New("settings: LUME_WORKER_TOKENS is needed (or --client-cert), by which the services know each other")
-	}
 	p, err := NewProcess(ctx, name, c.LogLevel, c.OTLPEndpoint, log)
 	if err != nil {
 		return err

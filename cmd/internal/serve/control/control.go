@@ -4,6 +4,7 @@ package control
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -21,6 +22,8 @@ func Command() *cobra.Command {
 		database, keyset, bootstrap string
 		createKeyset                bool
 		ingest, transform, egress   string
+		workDir                     string
+		retention                   = control.Retention{Data: 24 * time.Hour, Rejects: 30 * 24 * time.Hour, Previews: time.Hour}
 	)
 	return serve.Command("control", "Own connectors, flows, versions, runs and keys",
 		"Serve control: the API, the only writer of run state, and the truth about it in PostgreSQL (or SQLite, for one process).",
@@ -34,6 +37,10 @@ func Command() *cobra.Command {
 			f.StringVar(&ingest, "ingest-address", "127.0.0.1:7411", "gRPC `address` of ingest")
 			f.StringVar(&transform, "transform-address", "127.0.0.1:7421", "gRPC `address` of transform")
 			f.StringVar(&egress, "egress-address", "127.0.0.1:7431", "gRPC `address` of egress")
+			f.StringVar(&workDir, "work-dir", "", "`folder` for reject files while they are read; default the system's temporary folder")
+			f.DurationVar(&retention.Data, "retention-data", retention.Data, "how long staged data are kept after a run's end")
+			f.DurationVar(&retention.Rejects, "retention-rejects", retention.Rejects, "how long rejects are kept in staging after a run's end")
+			f.DurationVar(&retention.Previews, "retention-previews", retention.Previews, "how long previews are kept")
 		},
 		func(ctx context.Context, p serve.Process) (serve.Service, error) {
 			if database == "" || keyset == "" {
@@ -43,7 +50,7 @@ func Command() *cobra.Command {
 				GRPC: common.GRPC(), HTTP: common.HTTP(), Database: database, NATS: common.NATS(p), Staging: common.Staging,
 				Ingest: common.Dial(p, ingest), Transform: common.Dial(p, transform), Egress: common.Dial(p, egress),
 				Specs: all.Registry().Specs(), KeysetFile: keyset, CreateKeyset: createKeyset, WorkerTokens: common.WorkerTokens,
-				BootstrapKeyFile: bootstrap, Log: p.Log, Telemetry: p.Telemetry,
+				BootstrapKeyFile: bootstrap, Retention: retention, WorkDir: workDir, Log: p.Log, Telemetry: p.Telemetry,
 			})
 		})
 }
