@@ -10,6 +10,7 @@ import (
 
 	contract "github.com/lume-data/lume/connector"
 	controlv1 "github.com/lume-data/lume/gen/lume/control/v1"
+	egressv1 "github.com/lume-data/lume/gen/lume/egress/v1"
 	flowv1 "github.com/lume-data/lume/gen/lume/flow/v1"
 	ingestv1 "github.com/lume-data/lume/gen/lume/ingest/v1"
 	transformv1 "github.com/lume-data/lume/gen/lume/transform/v1"
@@ -33,6 +34,11 @@ type sampler interface {
 	Sample(ctx context.Context, req *ingestv1.SampleRequest) (*typev1.IngestManifest, error)
 }
 
+// targets asks egress.
+type targets interface {
+	CheckTarget(ctx context.Context, req *egressv1.CheckTargetRequest) ([]*controlv1.ConnectorCheck, error)
+}
+
 // staging deletes what a preview staged.
 type staging interface {
 	DeletePrefix(ctx context.Context, prefix string) error
@@ -50,6 +56,7 @@ type Deps struct {
 	Connectors connectors
 	Compiler   compiler
 	Sampler    sampler
+	Targets    targets
 	Staging    staging
 	// PageKey signs page tokens.
 	PageKey []byte

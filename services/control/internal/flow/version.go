@@ -8,6 +8,9 @@ import (
 
 	"google.golang.org/grpc/codes"
 
+	contract "github.com/lume-data/lume/connector"
+	egressv1 "github.com/lume-data/lume/gen/lume/egress/v1"
+	flowv1 "github.com/lume-data/lume/gen/lume/flow/v1"
 	"github.com/lume-data/lume/internal/fault"
 	"github.com/lume-data/lume/services/control/internal/store"
 	"github.com/lume-data/lume/services/control/internal/storefault"
@@ -21,7 +24,9 @@ type PublishOptions struct {
 	ValidateOnly bool
 }
 
-// Publish snapshots a flow as its next version, or returns the version that has the same content.
+// Publish snapshots a flow as its next version, or returns the version that has the same content. With ValidateOnly it
+// stores nothing, and also looks at the target as it is now; a publication does not, since the target of a version may
+// be made later.
 func (s *Service) Publish(ctx context.Context, name string, opts PublishOptions) (store.Version, error) {
 	f, err := s.Get(ctx, name)
 	if err != nil {
@@ -51,7 +56,7 @@ func (s *Service) Publish(ctx context.Context, name string, opts PublishOptions)
 		return store.Version{}, storefault.Code(err, kind, name)
 	case opts.ValidateOnly:
 		v.Number = f.LatestVersion + 1
-		return v, nil
+		return v, s.checkTarget(ctx, spec)
 	}
 	var stored store.Version
 	err = s.Store.Update(ctx, func(tx store.Tx) error {
@@ -67,6 +72,26 @@ func (s *Service) Publish(ctx context.Context, name string, opts PublishOptions)
 		stored, err = s.Store.VersionByDigest(ctx, name, sum)
 	}
 	return stored, storefault.Code(err, kind, name)
+}
+
+// checkTarget asks egress whether the target fits the flow.
+func (s *Service) checkTarget(ctx context.Context, spec *flowv1.Flow) error {
+	name := spec.GetTarget().GetConnector()
+	configs, err := s.Connectors.Configs(ctx, s.Store, []string{name})
+	if err != nil {
+		return err
+	}
+	checks, err := s.Targets.CheckTarget(ctx, &egressv1.CheckTargetRequest{Config: configs[name], Spec: spec, Target: spec.GetTarget().GetName()})
+	if err != nil {
+		return err
+	}
+	for _, c := range checks {
+		if c.GetStatus() == contract.CheckFailed {
+			return fault.New(codes.FailedPrecondition, c.GetReason(), "%s", c.GetMessage()).
+				WithMeta("check", c.GetName()).WithMeta("connector", name).WithNext("%s", c.GetNextAction())
+		}
+	}
+	return nil
 }
 
 // Version returns a version.

@@ -1,4 +1,5 @@
-// Package stages asks the stage services on behalf of control's domains: ingest to connect, transform to compile.
+// Package stages asks the stage services on behalf of control's domains: ingest to connect, transform to compile, egress
+// to look at a target.
 package stages
 
 import (
@@ -8,6 +9,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	controlv1 "github.com/lume-data/lume/gen/lume/control/v1"
+	egressv1 "github.com/lume-data/lume/gen/lume/egress/v1"
 	flowv1 "github.com/lume-data/lume/gen/lume/flow/v1"
 	ingestv1 "github.com/lume-data/lume/gen/lume/ingest/v1"
 	transformv1 "github.com/lume-data/lume/gen/lume/transform/v1"
@@ -84,4 +86,18 @@ func from(service string, err error) error {
 			WithMeta("service", service).WithNext("check that both have the same worker tokens").WithCause(err)
 	}
 	return e
+}
+
+// Egress asks stage egress.
+type Egress struct{ client egressv1.EgressServiceClient }
+
+// NewEgress returns a client over a connection.
+func NewEgress(conn grpc.ClientConnInterface) *Egress {
+	return &Egress{egressv1.NewEgressServiceClient(conn)}
+}
+
+// CheckTarget compares a target with a flow's columns and returns every check.
+func (e *Egress) CheckTarget(ctx context.Context, req *egressv1.CheckTargetRequest) ([]*controlv1.ConnectorCheck, error) {
+	resp, err := e.client.CheckTarget(ctx, req)
+	return resp.GetChecks(), from("egress", err)
 }

@@ -1,0 +1,71 @@
+package api
+
+import (
+	"errors"
+
+	"google.golang.org/grpc/codes"
+
+	"github.com/lume-data/lume/internal/fault"
+	"github.com/lume-data/lume/services/control/internal/reject"
+	"github.com/lume-data/lume/services/control/internal/run"
+	"github.com/lume-data/lume/services/control/internal/store"
+	"github.com/lume-data/lume/services/control/internal/storefault"
+	"github.com/lume-data/lume/services/control/internal/task"
+)
+
+// codeRun codes an error of packages run and reject about a run.
+func codeRun(err error, runID string) error {
+	var duplicate *run.DuplicateError
+	var reused *run.RequestReusedError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &duplicate):
+		return codeDuplicate(duplicate)
+	case errors.As(err, &reused):
+		return fault.New(codes.InvalidArgument, "REQUEST_ID_REUSED", "the request_id made run %s, of another flow or batch", reused.RunID).
+			WithMeta("run_id", reused.RunID).WithNext("use a new request_id for a new run").
+			WithViolation("request_id", "REQUEST_ID_REUSED", "was used for another run")
+	case errors.Is(err, run.ErrFlowVersion):
+		return fault.Invalid(fault.Violation{Field: "flow_version", Reason: "INVALID_VALUE", Message: "must be flow:vN or flow:alias"})
+	case errors.Is(err, run.ErrEnded):
+		return fault.New(codes.FailedPrecondition, "RUN_ENDED", "run %s has ended already", runID).WithMeta("run_id", runID)
+	case errors.Is(err, reject.ErrSwept):
+		return fault.New(codes.FailedPrecondition, "REJECTS_SWEPT", "the rejects of run %s were deleted from staging by age", runID).
+			WithMeta("run_id", runID).WithNext("read them from the target, where the receipt says")
+	}
+	return storefault.Code(err, "run", runID)
+}
+
+func codeDuplicate(d *run.DuplicateError) error {
+	e := fault.New(codes.AlreadyExists, "DUPLICATE_RUN", "run %s of the same version and source_path is in flight", d.RunID).
+		WithNext("wait for it, or cancel it")
+	switch {
+	case d.Committed:
+		e.Message = "run " + d.RunID + " of the same version and source_path has committed"
+		e.Next = "nothing needs to be done; set force_rerun to load the batch again all the same"
+	case d.Unsettled:
+		e.Message = "run " + d.RunID + " of the same version and source_path ended, and whether it has committed is not known yet"
+		e.Next = "make its target reachable: Lume keeps asking it"
+	}
+	return e.WithMeta("run_id", d.RunID).WithMeta("state", string(d.State))
+}
+
+// codeTask codes an error of package task.
+func codeTask(err error, taskID string) error {
+	var manifest *task.ManifestError
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, store.ErrFenced):
+		return fault.New(codes.Aborted, "FENCED", "the claim of task %s is stale", taskID).WithMeta("task_id", taskID).
+			WithNext("stop: another worker has the task, or nobody needs it")
+	case errors.Is(err, store.ErrNotClaimable):
+		return fault.New(codes.FailedPrecondition, "NOT_CLAIMABLE", "task %s cannot be claimed now", taskID).
+			WithMeta("task_id", taskID).WithNext("forget the wake-up")
+	case errors.As(err, &manifest):
+		return fault.New(codes.InvalidArgument, "INVALID_MANIFEST", "the manifest is not one of task %s: %s", taskID, manifest.Message).
+			WithMeta("task_id", taskID)
+	}
+	return storefault.Code(err, "task", taskID)
+}
