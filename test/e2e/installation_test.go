@@ -30,6 +30,9 @@ type installation struct {
 	// http are the addresses of the REST gateways.
 	http map[string]string
 	key  string
+	// database, nats and staging are those of four processes.
+	database, nats string
+	staging        func(t *testing.T) map[string][]byte
 
 	conn       *grpc.ClientConn
 	connectors controlv1.ConnectorServiceClient
@@ -97,21 +100,26 @@ func four(t *testing.T) *installation {
 	for n, name := range services {
 		grpcAt[name], httpAt[name] = loopback(ports[2*n]), loopback(ports[2*n+1])
 	}
+	database, natsURL := server.StartPostgres(t), server.StartNATS(t)
 	keyFile := filepath.Join(root, "admin.key")
 	common := []string{
-		"LUME_NATS_URL=" + server.StartNATS(t),
+		"LUME_NATS_URL=" + natsURL,
 		"LUME_STAGING=" + s3.StagingURL("staging"),
 		"LUME_WORKER_TOKENS=worker-token-of-the-tests-0123456789",
 	}
 	own := map[string][]string{
 		"control": {
-			"LUME_DATABASE=" + server.StartPostgres(t), "LUME_KEYSET_FILE=" + filepath.Join(root, "keyset.json"),
+			"LUME_DATABASE=" + database, "LUME_KEYSET_FILE=" + filepath.Join(root, "keyset.json"),
 			"LUME_CREATE_KEYSET=true", "LUME_BOOTSTRAP_KEY_FILE=" + keyFile,
 			"LUME_INGEST_ADDRESS=" + grpcAt["ingest"], "LUME_TRANSFORM_ADDRESS=" + grpcAt["transform"], "LUME_EGRESS_ADDRESS=" + grpcAt["egress"],
 		},
 		"ingest": {"LUME_ROOT=" + root}, "transform": nil, "egress": {"LUME_ROOT=" + root},
 	}
-	i := &installation{kind: "four", root: root, processes: map[string]*process{}, http: httpAt}
+	i := &installation{kind: "four", root: root, processes: map[string]*process{}, http: httpAt, database: database, nats: natsURL}
+	i.staging = func(t *testing.T) map[string][]byte {
+		t.Helper()
+		return objects(t, s3, "")
+	}
 	for _, name := range services {
 		env := append([]string{"LUME_GRPC_ADDRESS=" + grpcAt[name], "LUME_HTTP_ADDRESS=" + httpAt[name]}, common...)
 		if name != "control" {

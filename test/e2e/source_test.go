@@ -86,24 +86,30 @@ func bucket(t *testing.T, i *installation) store {
 	}
 	s.list = func(t *testing.T, prefix string) map[string][]byte {
 		t.Helper()
-		found := map[string][]byte{}
-		pages := s3.NewListObjectsV2Paginator(client, &s3.ListObjectsV2Input{Bucket: &b.Bucket, Prefix: &prefix})
-		for pages.HasMorePages() {
-			page, err := pages.NextPage(t.Context())
-			require.NoError(t, err)
-			for _, o := range page.Contents {
-				got, err := client.GetObject(t.Context(), &s3.GetObjectInput{Bucket: &b.Bucket, Key: o.Key})
-				require.NoError(t, err)
-				var data bytes.Buffer
-				_, err = data.ReadFrom(got.Body)
-				require.NoError(t, err)
-				require.NoError(t, got.Body.Close())
-				found[*o.Key] = data.Bytes()
-			}
-		}
-		return found
+		return objects(t, b, prefix)
 	}
 	return s
+}
+
+// objects reads every object of a bucket whose name starts with prefix.
+func objects(t *testing.T, b *server.S3, prefix string) map[string][]byte {
+	t.Helper()
+	client, found := b.Client(), map[string][]byte{}
+	pages := s3.NewListObjectsV2Paginator(client, &s3.ListObjectsV2Input{Bucket: &b.Bucket, Prefix: &prefix})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(t.Context())
+		require.NoError(t, err)
+		for _, o := range page.Contents {
+			got, err := client.GetObject(t.Context(), &s3.GetObjectInput{Bucket: &b.Bucket, Key: o.Key})
+			require.NoError(t, err)
+			var data bytes.Buffer
+			_, err = data.ReadFrom(got.Body)
+			require.NoError(t, err)
+			require.NoError(t, got.Body.Close())
+			found[*o.Key] = data.Bytes()
+		}
+	}
+	return found
 }
 
 func s3Settings(b *server.S3) map[string]any {
