@@ -34,6 +34,7 @@ type Bus struct {
 
 	stop   context.CancelFunc
 	keeper sync.WaitGroup
+	every  time.Duration
 	// kick asks the keeper to look now.
 	kick chan struct{}
 
@@ -50,6 +51,10 @@ type Bus struct {
 // Connect opens a bus. A configuration that can never work is an error at once, and so are streams that exist in an
 // incompatible shape; a server that does not answer yet is not: the bus goes on trying, and Health says so.
 func Connect(ctx context.Context, cfg Config) (*Bus, error) {
+	return connectBus(ctx, cfg, checkEvery)
+}
+
+func connectBus(ctx context.Context, cfg Config, every time.Duration) (*Bus, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
@@ -65,7 +70,7 @@ func Connect(ctx context.Context, cfg Config) (*Bus, error) {
 	}
 	b := &Bus{
 		cfg: cfg, log: cfg.Log, kick: make(chan struct{}, 1), err: errors.New("NATS is not connected yet"),
-		consuming: make(map[typev1.Stage]*consuming),
+		consuming: make(map[typev1.Stage]*consuming), every: every,
 	}
 	b.epoch, b.endEpoch = context.WithCancel(context.Background())
 	connected := make(chan struct{}, 1)
@@ -122,10 +127,27 @@ func Connect(ctx context.Context, cfg Config) (*Bus, error) {
 	return b, nil
 }
 
+// The server's codes for streams and consumers that stand in the way: of another shape, or with our subjects.
+const (
+	codeStreamInvalidConfig   = 10052
+	codeStreamSubjectOverlap  = 10065
+	codeStreamUpdate          = 10069
+	codeConsumerUpdate        = 10012
+	codeConsumerFilterOverlap = 10100
+	codeConsumerExists        = 10148
+)
+
 // passing reports whether a failed set-up can succeed later without a change.
 func passing(err error) bool {
 	var api *jetstream.APIError
-	return !errors.As(err, &api) || api.Code >= 500
+	if !errors.As(err, &api) {
+		return true
+	}
+	switch api.ErrorCode {
+	case codeStreamInvalidConfig, codeStreamSubjectOverlap, codeStreamUpdate, codeConsumerUpdate, codeConsumerFilterOverlap, codeConsumerExists:
+		return false
+	}
+	return true
 }
 
 // Close ends the connection. End what consumes and watches before.
@@ -168,7 +190,7 @@ func (b *Bus) look() {
 // keep makes lost streams and consumers again, and watches over the health, until ctx ends.
 func (b *Bus) keep(ctx context.Context) {
 	stuck := make(map[typev1.Stage]int)
-	pause := checkEvery
+	pause := b.every
 	for {
 		kicked := false
 		timer := time.NewTimer(pause)
@@ -185,9 +207,9 @@ func (b *Bus) keep(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		pause = checkEvery
+		pause = b.every
 		if err != nil {
-			pause = time.Second
+			pause = min(b.every, time.Second)
 			b.log.Warn("NATS is not well", "cause", err)
 		}
 		b.setHealth(err)
@@ -250,7 +272,7 @@ func (b *Bus) unstick(ctx context.Context, stuck map[typev1.Stage]int) error {
 			return err
 		}
 		info := c.CachedInfo()
-		if info.NumPending == 0 || info.NumAckPending >= maxAckPending || idle < checkEvery {
+		if info.NumPending == 0 || info.NumAckPending >= maxAckPending || idle < b.every {
 			stuck[stage] = 0
 			continue
 		}

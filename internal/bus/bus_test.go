@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/otel/trace"
 
@@ -54,9 +55,9 @@ func TestAWakeUpReachesAWorkerOnceWithItsTrace(t *testing.T) {
 
 	got := make(chan string, 10)
 	stop := consume(t, b, 2, func(ctx context.Context, ev *eventv1.StageEvent, d Delivery) {
-		require.Equal(t, 1, d.Attempt())
-		require.NotEmpty(t, d.Headers()["traceparent"])
-		require.NoError(t, d.Ack(ctx))
+		assert.Equal(t, 1, d.Attempt())
+		assert.NotEmpty(t, d.Headers()["traceparent"])
+		assert.NoError(t, d.Ack(ctx))
 		got <- ev.GetTaskId() + trace.SpanContextFromContext(ctx).TraceID().String()[:2]
 	})
 	tasks := []string{<-got, <-got}
@@ -82,7 +83,7 @@ func TestAWorkerGetsNoMoreThanItHasSlotsFor(t *testing.T) {
 		}
 		<-release
 		running.Add(-1)
-		require.NoError(t, d.Ack(ctx))
+		assert.NoError(t, d.Ack(ctx))
 		handled.Add(1)
 	})
 	eventually(t, "three run", func() bool { return running.Load() == 3 })
@@ -102,8 +103,8 @@ func TestAStoppedWorkerFinishesWhatItHasAndGivesTheRestToOthers(t *testing.T) {
 	stop := consume(t, b, 1, func(ctx context.Context, ev *eventv1.StageEvent, d Delivery) {
 		started <- ev.GetTaskId()
 		<-release
-		require.NoError(t, ctx.Err(), "a handler goes on while consumption stops")
-		require.NoError(t, d.Ack(ctx))
+		assert.NoError(t, ctx.Err(), "a handler goes on while consumption stops")
+		assert.NoError(t, d.Ack(ctx))
 	})
 	require.NoError(t, b.PublishStage(t.Context(), "1", event("t1"), nil))
 	require.Equal(t, "t1", <-started)
@@ -119,7 +120,7 @@ func TestAStoppedWorkerFinishesWhatItHasAndGivesTheRestToOthers(t *testing.T) {
 	<-stopped
 	other := make(chan string, 1)
 	consume(t, b, 1, func(ctx context.Context, ev *eventv1.StageEvent, d Delivery) {
-		require.NoError(t, d.Ack(ctx))
+		assert.NoError(t, d.Ack(ctx))
 		other <- ev.GetTaskId()
 	})
 	select {
@@ -154,12 +155,12 @@ func TestANakedWakeUpComesAgain(t *testing.T) {
 	b := connect(t, Config{Embedded: embedded(t)})
 	done := make(chan int, 1)
 	consume(t, b, 1, func(ctx context.Context, _ *eventv1.StageEvent, d Delivery) {
-		require.NoError(t, d.InProgress())
+		assert.NoError(t, d.InProgress())
 		if d.Attempt() < 3 {
-			require.NoError(t, d.NakAfter(10*time.Millisecond))
+			assert.NoError(t, d.NakAfter(10*time.Millisecond))
 			return
 		}
-		require.NoError(t, d.Ack(ctx))
+		assert.NoError(t, d.Ack(ctx))
 		done <- d.Attempt()
 	})
 	require.NoError(t, b.PublishStage(t.Context(), "1", event("t1"), nil))
@@ -185,7 +186,7 @@ func TestWatchersSeeEventsAndProgressOfTheirRunAlone(t *testing.T) {
 	defer cancel()
 	events, progress := make(chan string, 10), make(chan int64, 10)
 	require.NoError(t, b.WatchRun(ctx, "run_1", func(subject string, data []byte) {
-		require.True(t, json.Valid(data))
+		assert.True(t, json.Valid(data))
 		events <- subject
 	}))
 	require.NoError(t, b.WatchProgress(ctx, "run_1", func(p *eventv1.Progress) { progress <- p.GetRows() }))
@@ -252,6 +253,22 @@ func TestStreamsDeletedUnderALiveConnectionAreMadeAgain(t *testing.T) {
 	require.Equal(t, "t2", <-got)
 }
 
+func TestAConsumerThatHoldsMessagesBackIsReplaced(t *testing.T) {
+	t.Parallel()
+	b, err := connectBus(t.Context(), Config{Embedded: embedded(t)}, 50*time.Millisecond)
+	require.NoError(t, err)
+	t.Cleanup(b.Close)
+	got := make(chan string, 10)
+	consume(t, b, 2, func(ctx context.Context, ev *eventv1.StageEvent, d Delivery) {
+		_ = d.Ack(ctx)
+		got <- ev.GetTaskId()
+	})
+	_, err = b.js.PauseConsumer(t.Context(), StagesStream, "ingest", time.Now().Add(time.Hour))
+	require.NoError(t, err)
+	require.NoError(t, b.PublishStage(t.Context(), "1", event("t1"), nil))
+	require.Equal(t, "t1", <-got)
+}
+
 func TestAServerThatIsNotThereYetIsWaitedFor(t *testing.T) {
 	t.Parallel()
 	n := server.NewNATS(t)
@@ -277,7 +294,7 @@ func TestAStreamOfAnotherShapeIsAStartUpError(t *testing.T) {
 	e := embedded(t)
 	b := connect(t, Config{Embedded: e})
 	require.NoError(t, b.js.DeleteStream(t.Context(), RunsStream))
-	_, err := b.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: RunsStream, Subjects: []string{"lume.run.>"}, Retention: jetstream.WorkQueuePolicy})
+	_, err := b.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: RunsStream, Subjects: []string{"lume.run.>"}, Storage: jetstream.MemoryStorage})
 	require.NoError(t, err)
 	_, err = Connect(t.Context(), Config{Embedded: e})
 	require.ErrorContains(t, err, RunsStream)

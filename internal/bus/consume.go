@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
-	"go.opentelemetry.io/otel/propagation"
 	"google.golang.org/protobuf/proto"
 
 	eventv1 "github.com/lume-data/lume/gen/lume/event/v1"
@@ -163,7 +162,7 @@ func (b *Bus) deliver(ctx context.Context, stage typev1.Stage, msg jetstream.Msg
 		_ = msg.TermWithReason("it is not a stage event")
 		return
 	}
-	run := propagator.Extract(context.WithoutCancel(ctx), propagation.HeaderCarrier(msg.Headers()))
+	run := propagator.Extract(context.WithoutCancel(ctx), carrier(msg.Headers()))
 	handler(run, &ev, Delivery{msg})
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -22,11 +24,18 @@ const (
 
 var propagator = propagation.TraceContext{}
 
+// carrier holds trace contexts in headers, whose names NATS does not change.
+type carrier nats.Header
+
+func (c carrier) Get(key string) string { return nats.Header(c).Get(key) }
+func (c carrier) Set(key, value string) { nats.Header(c).Set(key, value) }
+func (c carrier) Keys() []string        { return slices.Collect(maps.Keys(c)) }
+
 // TraceHeaders returns the trace context of ctx as message headers, for a message that is published later.
 func TraceHeaders(ctx context.Context) map[string]string {
-	carrier := propagation.MapCarrier{}
-	propagator.Inject(ctx, carrier)
-	return carrier
+	headers := propagation.MapCarrier{}
+	propagator.Inject(ctx, headers)
+	return headers
 }
 
 // PublishStage stores a wake-up for workers. msgID makes a repetition within ten minutes harmless. headers may carry a
@@ -49,7 +58,7 @@ func (b *Bus) PublishRun(ctx context.Context, msgID, subject string, data []byte
 
 func (b *Bus) publish(ctx context.Context, msgID, subject string, data []byte, kind string, headers map[string]string) error {
 	msg := &nats.Msg{Subject: subject, Data: data, Header: nats.Header{contentType: {kind}}}
-	propagator.Inject(ctx, propagation.HeaderCarrier(msg.Header))
+	propagator.Inject(ctx, carrier(msg.Header))
 	for k, v := range headers {
 		msg.Header.Set(k, v)
 	}

@@ -2,7 +2,6 @@ package bus
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -76,7 +75,8 @@ func (b *Bus) setup(ctx context.Context) error {
 		}
 	}
 	for _, cfg := range streams(replicas) {
-		if err := b.setupStream(ctx, cfg); err != nil {
+		// Update first: a create of a stream that exists asks for its reservation twice.
+		if _, err := b.js.CreateOrUpdateStream(ctx, cfg); err != nil {
 			return fmt.Errorf("set up NATS stream %s: %w", cfg.Name, err)
 		}
 	}
@@ -86,13 +86,4 @@ func (b *Bus) setup(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// setupStream makes a stream, or updates it. Several services may do so at once.
-func (b *Bus) setupStream(ctx context.Context, cfg jetstream.StreamConfig) error {
-	_, err := b.js.CreateStream(ctx, cfg)
-	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
-		_, err = b.js.UpdateStream(ctx, cfg)
-	}
-	return err
 }
