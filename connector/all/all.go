@@ -4,6 +4,7 @@ package all
 import (
 	"github.com/lume-data/lume/connector"
 	"github.com/lume-data/lume/connector/file"
+	"github.com/lume-data/lume/connector/postgres"
 	"github.com/lume-data/lume/connector/s3"
 )
 
@@ -11,6 +12,7 @@ import (
 func Definitions() []connector.Definition {
 	return []connector.Definition{
 		file.Definition(),
+		postgres.Definition(),
 		s3.Definition(),
 	}
 }

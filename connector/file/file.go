@@ -26,7 +26,7 @@ var spec = connector.Spec{
 	},
 }
 
-// Definition declares the connector.
+// Definition is the line for the registry.
 func Definition() connector.Definition { return connector.Definition{Spec: spec, Open: open} }
 
 func open(_ context.Context, env connector.Env, cfg connector.Config) (connector.Connector, error) {

@@ -43,7 +43,7 @@ var spec = connector.Spec{
 	},
 }
 
-// Definition declares the connector.
+// Definition is the line for the registry.
 func Definition() connector.Definition { return connector.Definition{Spec: spec, Open: open} }
 
 func open(ctx context.Context, env connector.Env, cfg connector.Config) (connector.Connector, error) {
