@@ -1,0 +1,2 @@
+// Package docs tests that the documentation says what the code does.
+package docs
