@@ -56,7 +56,7 @@ func CheckNames(names []string, line int64) error {
 		}
 		if strings.ContainsRune(name, 0) {
 			return &HeaderError{Line: line, Message: fmt.Sprintf("the name of column %d holds a NUL character; "+
-				"if the file is UTF-16, say so in the flow's encoding", i+1), Names: []string{name}}
+				"if the source is UTF-16 text, say so in the flow's encoding", i+1), Names: []string{name}}
 		}
 		folded := strings.Map(lowerASCII, name)
 		if first, ok := seen[folded]; ok {
@@ -70,9 +70,9 @@ func CheckNames(names []string, line int64) error {
 	}
 	switch {
 	case len(empty) > 0:
-		return &HeaderError{Line: line, Message: "the header has no name for column " + strings.Join(empty, ", "), Names: empty}
+		return &HeaderError{Line: line, Message: "there is no name for column " + strings.Join(empty, ", "), Names: empty}
 	case len(double) > 0:
-		return &HeaderError{Line: line, Message: fmt.Sprintf("the header names columns more than once (case is ignored): %q", double), Names: double}
+		return &HeaderError{Line: line, Message: fmt.Sprintf("columns are named more than once (case is ignored): %q", double), Names: double}
 	}
 	return nil
 }

@@ -60,6 +60,9 @@ func (f *File) Append(group *RowGroup) error {
 // Rows returns how many rows were appended.
 func (f *File) Rows() int64 { return f.rows }
 
+// Size returns how many bytes are written.
+func (f *File) Size() int64 { return f.offset }
+
 // Abort gives up the file, which stays without a footer.
 func (f *File) Abort() { _ = f.file.Close() }
 

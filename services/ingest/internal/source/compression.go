@@ -42,11 +42,13 @@ var signatures = []struct {
 	{"%PDF-", "PDF", ""},
 }
 
-// Plain returns the object's content decompressed as compression says: `auto` (or empty), `none`, `gzip` or `zstd`. Its
-// errors are coded. Close it before the object.
-func (o *Object) Plain(compression string) (io.ReadCloser, error) { return plain(o, compression) }
+// Plain returns the object's content decompressed as compression says: `auto` (or empty), `none`, `gzip` or `zstd`. With
+// text, content that is known not to be text is refused. Errors are coded. Close it before the object.
+func (o *Object) Plain(compression string, text bool) (io.ReadCloser, error) {
+	return plain(o, compression, text)
+}
 
-func plain(r io.Reader, compression string) (io.ReadCloser, error) {
+func plain(r io.Reader, compression string, text bool) (io.ReadCloser, error) {
 	below := &tap{source: r}
 	buffered := bufio.NewReaderSize(below, 64<<10)
 	head, err := buffered.Peek(8)
@@ -66,7 +68,7 @@ func plain(r io.Reader, compression string) (io.ReadCloser, error) {
 				WithMeta("compression", compression).WithNext("set the source's compression to auto or none")
 		}
 	default:
-		if name != "" && read == "" {
+		if text && name != "" && read == "" {
 			return nil, fault.New(codes.InvalidArgument, "UNSUPPORTED_CONTENT", "the object is a %s file, not text", name).
 				WithMeta("content", name).WithNext("deliver it as plain text, gzip or zstd, or name its format in the flow")
 		}

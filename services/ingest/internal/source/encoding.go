@@ -24,7 +24,7 @@ type Encoding struct {
 
 // Text is a source as UTF-8.
 type Text struct {
-	io.Reader
+	*bufio.Reader
 	Encoding Encoding
 	// Base is how many bytes the byte order mark took.
 	Base int64
@@ -85,6 +85,7 @@ func Decode(r io.Reader, declared string, guess bool) (Text, error) {
 
 func decodeAs(r *bufio.Reader, name string, base int) (Text, error) {
 	text := Text{Reader: r, Base: int64(base)}
+	var decoder io.Reader
 	switch name {
 	case utf8Name:
 	case utf16leName:
@@ -101,11 +102,31 @@ func decodeAs(r *bufio.Reader, name string, base int) (Text, error) {
 	}
 	switch {
 	case text.Encoding.single != nil:
-		text.Reader = &singleReader{source: r, table: text.Encoding.single}
+		decoder = &singleReader{source: r, table: text.Encoding.single}
 	case text.Encoding.order != nil:
-		text.Reader = &wideReader{source: r, big: name == utf16beName}
+		decoder = &wideReader{source: r, big: name == utf16beName}
+	default:
+		return text, nil
 	}
+	text.Reader = bufio.NewReaderSize(decoder, 64<<10)
 	return text, nil
+}
+
+// First returns the first byte that is no blank, without reading it; 0 if there is none among the first 64 KiB.
+func (t Text) First() (byte, error) {
+	for n := 1; n < 64<<10; n++ {
+		head, err := t.Peek(n)
+		if len(head) < n {
+			if err == io.EOF {
+				err = nil
+			}
+			return 0, err
+		}
+		if b := head[n-1]; b != ' ' && b != '\t' && b != '\r' && b != '\n' {
+			return b, nil
+		}
+	}
+	return 0, nil
 }
 
 func table(c *charmap.Charmap) *[256]rune {

@@ -34,33 +34,48 @@ type object struct {
 	batch       Batch
 }
 
-// prepare makes a source of text ready to be staged, from what the object holds.
-type prepare func(decoded source.Text, limits chunk.Limits) (*text, error)
-
-// stageText stages an object of text: opens it, prepares it, runs the pipeline and closes the account.
-func (o object) stageText(ctx context.Context, encoding string, guess bool, m *typev1.IngestManifest, prepare prepare) ([]byte, error) {
+// decode opens the object and hands it on decompressed and decoded.
+func (o object) decode(ctx context.Context, encoding string, guess bool, use func(*source.Object, source.Text, chunk.Limits) error) error {
 	in, err := source.Open(ctx, o.store, o.path)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer in.Close()
-	plain, err := in.Plain(o.compression)
+	plain, err := in.Plain(o.compression, true)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer func() { _ = plain.Close() }()
 	decoded, err := source.Decode(plain, encoding, guess)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	t, err := prepare(decoded, chunk.Limits{Bytes: groupBytes, Records: groupRows, PartBytes: o.batch.partBytes()})
-	if err != nil {
-		return nil, err
-	}
-	t.encoding, t.maxRecords = decoded.Encoding, o.batch.MaxRecords
-	out := newParts(ctx, o.stager.cfg.Store, o.batch.Dir, o.batch.Prefix, m.GetSourceFile(), t.layout())
+	return use(in, decoded, chunk.Limits{Bytes: groupBytes, Records: groupRows, PartBytes: o.batch.partBytes()})
+}
+
+// stageText stages an object of text: opens it, prepares it, runs the pipeline and closes the account.
+func (o object) stageText(ctx context.Context, encoding string, guess bool, m *typev1.IngestManifest,
+	prepare func(source.Text, chunk.Limits) (*text, error)) (digest []byte, err error) {
+	err = o.decode(ctx, encoding, guess, func(in *source.Object, decoded source.Text, limits chunk.Limits) error {
+		t, err := prepare(decoded, limits)
+		if err != nil {
+			return err
+		}
+		t.encoding, t.maxRecords = decoded.Encoding, o.batch.MaxRecords
+		if err := o.run(ctx, in, t, m); err != nil {
+			return err
+		}
+		digest, err = o.account(in, m)
+		return err
+	})
+	return digest, err
+}
+
+// run stages text that is ready.
+func (o object) run(ctx context.Context, in *source.Object, t *text, m *typev1.IngestManifest) error {
+	out := newParts(ctx, o.stager.cfg.Store, o.batch, m.GetSourceFile(), t.layout())
 	p := pipeline{text: t, workers: o.stager.cfg.Workers, memory: o.stager.cfg.Memory}
-	err = p.run(ctx, func(e encoded) error {
+	err := p.run(ctx, func(e encoded) error {
 		m.RecordsRead += e.records
 		if err := out.take(e); err != nil {
 			return err
@@ -73,13 +88,13 @@ func (o object) stageText(ctx context.Context, encoding string, guess bool, m *t
 	}
 	if err != nil {
 		out.abort()
-		return nil, err
+		return err
 	}
 	for _, c := range t.columns {
 		m.Columns = append(m.Columns, &typev1.StagedColumn{Name: c.Name, Type: textType})
 	}
 	m.SourceEtag = in.Info().ETag
-	return o.account(in, m)
+	return nil
 }
 
 // account closes the account of an object. A preview counts and digests what it has read.

@@ -2,13 +2,15 @@ package stage
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"strconv"
 
 	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc/codes"
 
 	typev1 "github.com/lume-data/lume/gen/lume/type/v1"
+	"github.com/lume-data/lume/internal/fault"
 	"github.com/lume-data/lume/internal/rejectfile"
 	"github.com/lume-data/lume/services/ingest/internal/parquetwrite"
 )
@@ -22,11 +24,11 @@ var locationColumns = []parquetwrite.Column{{Name: "line", Kind: parquetwrite.In
 // parts collects what is staged: numbered parts, and the rejects. A part without rows is not staged, unless it would
 // be the only one. Not safe for concurrent use.
 type parts struct {
-	store  Store
-	dir    string
-	prefix string
-	// columns of the data.
+	store Store
+	batch Batch
+	// columns of the data, for text.
 	columns []parquetwrite.Column
+	file    string
 
 	put  *errgroup.Group
 	ctx  context.Context
@@ -36,7 +38,6 @@ type parts struct {
 
 	rejects   *rejectfile.Writer
 	malformed int64
-	file      string
 }
 
 // part is a part that is being written.
@@ -46,11 +47,24 @@ type part struct {
 	data, locations *parquetwrite.File
 }
 
-func newParts(ctx context.Context, store Store, dir, prefix, file string, columns []parquetwrite.Column) *parts {
+func newParts(ctx context.Context, store Store, batch Batch, file string, columns []parquetwrite.Column) *parts {
 	put, ctx := errgroup.WithContext(ctx)
 	put.SetLimit(uploads)
-	return &parts{store: store, dir: dir, prefix: prefix, columns: columns, put: put, ctx: ctx, file: file}
+	return &parts{store: store, batch: batch, columns: columns, put: put, ctx: ctx, file: file}
 }
+
+// path returns where the file of that name is written.
+func (p *parts) path(name string) string { return filepath.Join(p.batch.Dir, name) }
+
+// name returns the name of a part's file.
+func (p *parts) name(n int) string {
+	if p.batch.reference != nil {
+		return "reference-" + p.batch.reference.GetName() + ".parquet"
+	}
+	return fmt.Sprintf("part-%05d.parquet", n)
+}
+
+func locationsName(n int) string { return fmt.Sprintf("part-%05d.locations.parquet", n) }
 
 // take appends what a worker made of a chunk.
 func (p *parts) take(e encoded) error {
@@ -72,6 +86,9 @@ func (p *parts) take(e encoded) error {
 			return err
 		}
 		p.rows += group.Rows()
+		if err := p.fits(p.open.data.Size()); err != nil {
+			return err
+		}
 	}
 	if e.endOfPart {
 		return p.end()
@@ -81,11 +98,11 @@ func (p *parts) take(e encoded) error {
 
 func (p *parts) begin() error {
 	n := len(p.list)
-	data, err := parquetwrite.Create(filepath.Join(p.dir, partName(n)), p.columns)
+	data, err := parquetwrite.Create(p.path(p.name(n)), p.columns)
 	if err != nil {
 		return err
 	}
-	locations, err := parquetwrite.Create(filepath.Join(p.dir, locationsName(n)), locationColumns)
+	locations, err := parquetwrite.Create(p.path(locationsName(n)), locationColumns)
 	if err != nil {
 		data.Abort()
 		return err
@@ -94,8 +111,23 @@ func (p *parts) begin() error {
 	return nil
 }
 
-func partName(n int) string      { return fmt.Sprintf("part-%05d.parquet", n) }
-func locationsName(n int) string { return fmt.Sprintf("part-%05d.locations.parquet", n) }
+// fits fails for a reference that is larger than it may be.
+func (p *parts) fits(size int64) error {
+	if p.batch.reference == nil {
+		return nil
+	}
+	limit := p.batch.reference.GetMaxBytes()
+	if limit == 0 {
+		limit = DefaultReferenceBytes
+	}
+	if size <= limit {
+		return nil
+	}
+	name := p.batch.reference.GetName()
+	return fault.New(codes.FailedPrecondition, "REFERENCE_TOO_LARGE", "reference %s is larger than %d bytes when staged", name, limit).
+		WithMeta("reference", name).WithMeta("max_bytes", strconv.FormatInt(limit, 10)).
+		WithNext("raise the reference's max_bytes, or give it fewer rows and columns")
+}
 
 // end closes the open part and sends it to the store.
 func (p *parts) end() error {
@@ -115,7 +147,7 @@ func (p *parts) end() error {
 	p.list = append(p.list, staged)
 	p.put.Go(func() (err error) {
 		rows := open.data.Rows()
-		if staged.Data, err = p.send(partName(open.index), rows); err != nil {
+		if staged.Data, err = p.send(p.name(open.index), rows); err != nil || p.batch.reference != nil {
 			return err
 		}
 		staged.Locations, err = p.send(locationsName(open.index), rows)
@@ -125,36 +157,45 @@ func (p *parts) end() error {
 }
 
 func (p *parts) send(name string, rows int64) (*typev1.StagedObject, error) {
-	object, err := p.store.Put(p.ctx, p.prefix+name, filepath.Join(p.dir, name), rows)
+	object, err := p.store.Put(p.ctx, p.batch.Prefix+name, p.path(name), rows)
 	if err != nil {
 		return nil, fmt.Errorf("stage %s: %w", name, err)
 	}
 	return object, nil
 }
 
-// reject writes a record that is malformed.
+// reject writes a record that is malformed. In a reference it fails: a lookup that finds nothing for that reason would be
+// worse.
 func (p *parts) reject(r rejected) error {
+	if p.batch.reference != nil {
+		return p.malformedReference(r)
+	}
 	if p.rejects == nil {
-		w, err := rejectfile.Create(filepath.Join(p.dir, rejectsName))
+		w, err := rejectfile.Create(p.path(rejectsName))
 		if err != nil {
 			return fmt.Errorf("create the rejects: %w", err)
 		}
 		p.rejects = w
 	}
-	record := rejectfile.Record{File: p.file, Line: &r.line, Byte: &r.offset, Stage: typev1.Stage_STAGE_INGEST, Raw: r.raw,
-		Errors: rejectfile.EncodeErrors(&typev1.RejectError{Type: r.typ, Message: r.message})}
-	if r.valid {
-		text, err := json.Marshal(r.text)
-		if err != nil {
-			return err
-		}
-		record.Record = string(text)
-	}
 	p.malformed++
-	if err := p.rejects.Append(record); err != nil {
+	err := p.rejects.Append(rejectfile.Record{
+		File: p.file, Line: r.line, Byte: r.offset, Stage: typev1.Stage_STAGE_INGEST, Record: r.record, Raw: r.raw,
+		Errors: rejectfile.EncodeErrors(&typev1.RejectError{Type: r.typ, Column: r.column, Message: r.message, Value: r.value}),
+	})
+	if err != nil {
 		return fmt.Errorf("write the rejects: %w", err)
 	}
 	return nil
+}
+
+func (p *parts) malformedReference(r rejected) error {
+	name := p.batch.reference.GetName()
+	e := fault.New(codes.InvalidArgument, "REFERENCE_MALFORMED", "reference %s has a record that cannot be read: %s", name, r.message).
+		WithMeta("reference", name).WithNext("correct the reference's data")
+	if r.line != nil {
+		e = e.WithCoordinate(&typev1.Coordinate{File: p.file, Line: r.line, ByteOffset: r.offset})
+	}
+	return e
 }
 
 const rejectsName = "rejects.parquet"

@@ -2,6 +2,7 @@ package stage
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"unicode/utf8"
@@ -69,14 +70,16 @@ type encoded struct {
 	err       error
 }
 
-// rejected is a malformed record.
+// rejected is a record that does not become a row.
 type rejected struct {
-	line, offset int64
-	typ, message string
-	raw          []byte
-	// text is set if the record is valid UTF-8.
-	text  string
-	valid bool
+	// line and offset are where it stands in a source of text; nil otherwise.
+	line, offset         *int64
+	typ, column, message string
+	// value is the value that it is about; nil if it is about the whole record.
+	value *string
+	// record is the record as JSON text; empty if it is not text. raw holds its own bytes.
+	record string
+	raw    []byte
 }
 
 // job is a chunk on its way. done gets one encoded.
@@ -303,9 +306,11 @@ func (w *worker) flush(e *encoded, rows int) error {
 
 func (w *worker) rejected(c *chunk.Chunk, r chunk.Reject) rejected {
 	data := c.Bytes(r.Record)
-	out := rejected{line: c.LineOf(r.Record), offset: c.Offset(r.Record), typ: r.Type, message: r.Message, valid: utf8.Valid(data)}
-	if out.valid {
-		out.text = string(data)
+	line, offset := c.LineOf(r.Record), c.Offset(r.Record)
+	out := rejected{line: &line, offset: &offset, typ: r.Type, message: r.Message}
+	if utf8.Valid(data) {
+		text, _ := json.Marshal(string(data)) // A string can always be marshalled.
+		out.record = string(text)
 	}
 	out.raw = append([]byte(nil), w.text.encoding.Original(data)...)
 	return out

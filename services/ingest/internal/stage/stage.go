@@ -82,6 +82,9 @@ type Batch struct {
 	Dir string
 	// Progress is told how many rows are staged and bytes read; nil for nobody.
 	Progress func(rows, bytes int64)
+
+	// reference is set if the batch is a reference of another batch.
+	reference *flowv1.Reference
 }
 
 // Stage stages a batch. Its errors are coded.
