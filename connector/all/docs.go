@@ -2,6 +2,7 @@ package all
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/lume-data/lume/connector"
@@ -91,31 +92,31 @@ func cell(text string) string {
 	return strings.ReplaceAll(strings.ReplaceAll(text, "\n", " "), "|", `\|`)
 }
 
-// example is a connector file of the required settings and of those with an example.
+// example is a connector file of the settings that most users need: the required ones, those with an example that do not
+// say where the system is, and the first secret.
 func example(spec connector.Spec) string {
-	var settings, secrets strings.Builder
+	var settings, secret strings.Builder
 	for _, f := range spec.Fields {
 		switch {
-		case f.Type == connector.Sensitive:
-			fmt.Fprintf(&secrets, "  %s: \"${env:%s}\"\n", f.Name, strings.ToUpper(spec.Type+"_"+f.Name))
-		case f.Example != "":
+		case f.Type == connector.Sensitive && secret.Len() == 0:
+			fmt.Fprintf(&secret, "secrets:\n  %s: \"${env:%s}\"\n", f.Name, strings.ToUpper(spec.Type+"_"+f.Name))
+		case f.Example != "" && (f.Required || !f.Address):
 			fmt.Fprintf(&settings, "  %s: %q\n", f.Name, f.Example)
 		case f.Required && f.Default != "":
 			fmt.Fprintf(&settings, "  %s: %s\n", f.Name, f.Default)
 		}
 	}
-	text := fmt.Sprintf("name: my-%s\ntype: %s\nsettings:\n%s", dashed(spec.Type), spec.Type, settings.String())
-	if secrets.Len() > 0 {
-		text += "secrets:\n" + secrets.String()
-	}
-	return text
+	return fmt.Sprintf("name: my-%s\ntype: %s\nsettings:\n%s%s", dashed(spec.Type), spec.Type, settings.String(), secret.String())
 }
 
 func dashed(typ string) string { return strings.ReplaceAll(typ, "_", "-") }
 
-// deeper moves the headings of a page one level down.
+// otherTypes is a link to the TYPES.md of another connector.
+var otherTypes = regexp.MustCompile(`\]\(\.\./([a-z0-9_]+)/TYPES\.md\)`)
+
+// deeper moves the headings of a page one level down, and its links to where the pages are.
 func deeper(markdown string) string {
-	lines := strings.Split(markdown, "\n")
+	lines := strings.Split(otherTypes.ReplaceAllString(markdown, "]($1.md)"), "\n")
 	for i, line := range lines {
 		if strings.HasPrefix(line, "#") {
 			lines[i] = "#" + line

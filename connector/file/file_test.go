@@ -1,8 +1,6 @@
 package file_test
 
 import (
-	"context"
-	"errors"
 	"io"
 	"log/slog"
 	"net/url"
@@ -193,42 +191,6 @@ func TestAReadOfAPinnedFileDeliversOneContentOrFails(t *testing.T) {
 		_, err = r.Read(buf)
 	}
 	require.ErrorIs(t, err, connector.ErrChanged)
-}
-
-func TestRangesAreExact(t *testing.T) {
-	t.Parallel()
-	src, folder := source(t)
-	path := "file://" + folder + "/a.csv"
-	write(t, filepath.Join(folder, "a.csv"), "0123456789")
-	info, err := src.Stat(t.Context(), path)
-	require.NoError(t, err)
-	for _, tt := range []struct {
-		offset, length int64
-		want           string
-	}{
-		{0, -1, "0123456789"}, {3, -1, "3456789"}, {3, 2, "34"}, {0, 0, ""}, {8, 100, "89"}, {10, -1, ""}, {11, 5, ""},
-	} {
-		for _, etag := range []string{"", info.ETag} {
-			r, err := src.ReadRange(t.Context(), path, etag, tt.offset, tt.length)
-			require.NoError(t, err)
-			got, err := io.ReadAll(r)
-			require.NoError(t, err)
-			require.Equal(t, tt.want, string(got))
-			require.NoError(t, r.Close())
-		}
-	}
-}
-
-func TestACancelledReadStops(t *testing.T) {
-	t.Parallel()
-	src, folder := source(t)
-	write(t, filepath.Join(folder, "a.csv"), "0123456789")
-	ctx, cancel := context.WithCancel(t.Context())
-	r, err := src.ReadRange(ctx, "file://"+folder+"/a.csv", "", 0, -1)
-	require.NoError(t, err)
-	cancel()
-	_, err = r.Read(make([]byte, 1))
-	require.True(t, errors.Is(err, context.Canceled))
 }
 
 func TestDiscoveredPathsCanBeReadWhateverTheNameHolds(t *testing.T) {

@@ -195,7 +195,7 @@ func fileError(key string, err error) error {
 func folderError(err error) error {
 	e := &connector.Error{Cause: err}
 	switch {
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR), pathError(err, "not a directory"):
 		e.Kind, e.Reason = connector.KindNotFound, "ROOT_NOT_FOUND"
 		e.Message, e.Next = "the connector's root is not a folder of this machine", "create the folder, or correct the setting root"
 	case escapes(err), errors.Is(err, syscall.ELOOP):
@@ -212,8 +212,11 @@ func folderError(err error) error {
 	return e
 }
 
-// escapes reports that os.Root refused to leave its folder; its error for that is not exported.
-func escapes(err error) bool {
+// escapes reports that os.Root refused to leave its folder.
+func escapes(err error) bool { return pathError(err, "path escapes from parent") }
+
+// pathError reports whether err is one of os.Root's own errors, which are not exported.
+func pathError(err error, text string) bool {
 	var e *fs.PathError
-	return errors.As(err, &e) && e.Err != nil && e.Err.Error() == "path escapes from parent"
+	return errors.As(err, &e) && e.Err != nil && e.Err.Error() == text
 }

@@ -3,6 +3,7 @@ package file_test
 import (
 	"fmt"
 	"io/fs"
+	"net/url"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -40,6 +41,59 @@ func TestTargetSuite(t *testing.T) {
 			}.Harness())
 		})
 	}
+}
+
+func TestObjectSourceSuite(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	write(t, filepath.Join(folder, "outside.csv"), "x")
+	write(t, filepath.Join(folder, "root/secret.csv"), "x")
+	connectortest.ObjectSource(t, connectortest.ObjectSourceHarness{
+		Open: func(t *testing.T) connector.ObjectSource {
+			t.Helper()
+			c, err := open(t, map[string]any{"root": filepath.Join(folder, "root"), "prefix": "in"}, folder)
+			require.NoError(t, err)
+			return c.(connector.ObjectSource)
+		},
+		Put: func(t *testing.T, name string, content []byte) string {
+			t.Helper()
+			path := filepath.Join(folder, "root/in", name)
+			write(t, path, string(content))
+			return (&url.URL{Scheme: "file", Path: path}).String()
+		},
+		Outside: []string{"file://" + folder + "/outside.csv", "file://" + folder + "/root/secret.csv", "file://" + folder + "/root/in/../secret.csv"},
+	})
+}
+
+func TestChecksSuite(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	require.NoError(t, os.Mkdir(filepath.Join(folder, "root"), 0o750))
+	write(t, filepath.Join(folder, "a-file"), "x")
+	opens := func(settings map[string]any, roots ...string) func(*testing.T) (connector.Connector, error) {
+		return func(t *testing.T) (connector.Connector, error) {
+			t.Helper()
+			return open(t, settings, roots...)
+		}
+	}
+	t.Run("Links", func(t *testing.T) {
+		connectortest.Checks(t, connectortest.ChecksHarness{
+			Open: func(t *testing.T) connector.Connector {
+				t.Helper()
+				c, err := open(t, map[string]any{"root": filepath.Join(folder, "root")}, folder)
+				require.NoError(t, err)
+				return c
+			},
+			Broken: []connectortest.Broken{
+				{Name: "NoRoots", Open: opens(map[string]any{"root": folder}), Reason: "ROOT_NOT_ALLOWED", Kind: connector.KindPermission},
+				{Name: "MissingRoot", Open: opens(map[string]any{"root": folder + "/missing"}, folder), Check: "connect",
+					Reason: "ROOT_NOT_FOUND", Kind: connector.KindNotFound},
+				{Name: "RootIsAFile", Open: opens(map[string]any{"root": folder + "/a-file"}, folder), Check: "connect",
+					Reason: "ROOT_NOT_FOUND", Kind: connector.KindNotFound},
+			},
+		})
+	})
+	require.Empty(t, objects(t, filepath.Join(folder, "root")), "a test leaves nothing behind")
 }
 
 // only are the values that a format cannot hold.

@@ -1,8 +1,6 @@
 package s3_test
 
 import (
-	"bytes"
-	"context"
 	"io"
 	"log/slog"
 	"strings"
@@ -47,73 +45,6 @@ func requireReason(t *testing.T, err error, reason string) *connector.Error {
 	require.ErrorAs(t, err, &coded)
 	require.Equal(t, reason, coded.Reason, "%v", coded.Cause)
 	return coded
-}
-
-func TestCheckPassesEveryStepAndLeavesNothing(t *testing.T) {
-	t.Parallel()
-	srv := server.StartS3(t)
-	c, err := open(t, settings(srv), secrets(srv))
-	require.NoError(t, err)
-	var names []string
-	for _, check := range c.Check(t.Context()) {
-		require.Equal(t, connector.CheckPassed, check.Status, "%s: %v", check.Name, check.Err)
-		names = append(names, check.Name)
-	}
-	require.Equal(t, []string{"connect", "authenticate", "read", "write", "conditional_write"}, names)
-	listed, err := srv.Client().ListObjectsV2(t.Context(), &awss3.ListObjectsV2Input{Bucket: &srv.Bucket})
-	require.NoError(t, err)
-	require.Empty(t, listed.Contents)
-}
-
-func TestCheckNamesTheStepThatFails(t *testing.T) {
-	t.Parallel()
-	srv := server.StartS3(t)
-	for name, tt := range map[string]struct {
-		settings     map[string]any
-		secret       string
-		step, reason string
-	}{
-		"unknown host":   {settings: map[string]any{"endpoint": "https://no-such-host.invalid"}, step: "connect", reason: "ENDPOINT_UNREACHABLE"},
-		"nobody listens": {settings: map[string]any{"endpoint": "http://127.0.0.1:1"}, step: "connect", reason: "ENDPOINT_UNREACHABLE"},
-		"wrong secret":   {secret: "canary-wrong-secret", step: "authenticate", reason: "CREDENTIALS_REFUSED"},
-		"unknown key":    {settings: map[string]any{"access_key_id": "nobody"}, step: "authenticate", reason: "CREDENTIALS_REFUSED"},
-		"no such bucket": {settings: map[string]any{"bucket": "no-such-bucket"}, step: "read", reason: "BUCKET_NOT_FOUND"},
-		"https where there is none": {
-			settings: map[string]any{"endpoint": strings.Replace(srv.Endpoint, "http:", "https:", 1)}, step: "connect", reason: "TLS_NOT_SPOKEN"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			set := settings(srv)
-			for k, v := range tt.settings {
-				set[k] = v
-			}
-			sec := secrets(srv)
-			if tt.secret != "" {
-				sec["secret_access_key"] = connector.NewSecret(tt.secret)
-			}
-			c, err := open(t, set, sec)
-			require.NoError(t, err)
-			checks := c.Check(t.Context())
-			require.Len(t, checks, 5)
-			failed := false
-			for _, check := range checks {
-				switch {
-				case check.Name == tt.step:
-					failed = true
-					require.Equal(t, connector.CheckFailed, check.Status)
-					require.Equal(t, tt.reason, check.Err.Reason, "%v", check.Err.Cause)
-					require.NotEmpty(t, check.Err.Next)
-					require.NotContains(t, check.Err.Error()+check.Err.Next, "canary")
-				case failed:
-					require.Equal(t, connector.CheckSkipped, check.Status)
-				default:
-					require.Equal(t, connector.CheckPassed, check.Status, "%s: %+v", check.Name, errorOf(check))
-				}
-			}
-			_, err = c.(connector.ObjectSource).Stat(t.Context(), "s3://"+set["bucket"].(string)+"/a.csv")
-			requireReason(t, err, tt.reason)
-		})
-	}
 }
 
 func TestReadOnlyConnectorsNeverWrite(t *testing.T) {
@@ -213,41 +144,6 @@ func TestPathsOutsideOfBucketAndPrefixAreRefused(t *testing.T) {
 	require.NoError(t, err)
 }
 
-func TestReadsArePinned(t *testing.T) {
-	t.Parallel()
-	srv := server.StartS3(t)
-	put(t, srv, "a.csv", "0123456789")
-	c, err := open(t, settings(srv), secrets(srv))
-	require.NoError(t, err)
-	src, path := c.(connector.ObjectSource), "s3://"+srv.Bucket+"/a.csv"
-	info, err := src.Stat(t.Context(), path)
-	require.NoError(t, err)
-	require.EqualValues(t, 10, info.Size)
-	require.NotEmpty(t, info.ETag)
-	for _, tt := range []struct {
-		offset, length int64
-		want           string
-	}{
-		{0, -1, "0123456789"}, {3, -1, "3456789"}, {3, 2, "34"}, {0, 0, ""}, {8, 100, "89"}, {10, -1, ""}, {11, 5, ""},
-	} {
-		for _, etag := range []string{"", info.ETag} {
-			r, err := src.ReadRange(t.Context(), path, etag, tt.offset, tt.length)
-			require.NoError(t, err)
-			got, err := io.ReadAll(r)
-			require.NoError(t, err)
-			require.Equal(t, tt.want, string(got))
-			require.NoError(t, r.Close())
-		}
-	}
-	put(t, srv, "a.csv", "abcdefghij")
-	_, err = src.ReadRange(t.Context(), path, info.ETag, 0, -1)
-	require.ErrorIs(t, err, connector.ErrChanged)
-	_, err = src.Stat(t.Context(), "s3://"+srv.Bucket+"/missing.csv")
-	requireReason(t, err, "SOURCE_OBJECT_NOT_FOUND")
-	_, err = src.ReadRange(t.Context(), "s3://"+srv.Bucket+"/missing.csv", "", 0, -1)
-	requireReason(t, err, "SOURCE_OBJECT_NOT_FOUND")
-}
-
 func TestKeysAreTakenAsTheyAre(t *testing.T) {
 	t.Parallel()
 	srv := server.StartS3(t)
@@ -277,39 +173,4 @@ func TestKeysAreTakenAsTheyAre(t *testing.T) {
 		}
 	}
 	require.Equal(t, []string{"100%25.csv", "__0x2f__.csv", "a b+c.csv", "quote'\"&<>.csv", "ä/", "日本/"}, found)
-}
-
-func TestALargeObjectIsReadWhole(t *testing.T) {
-	t.Parallel()
-	srv := server.StartS3(t)
-	content := bytes.Repeat([]byte("0123456789abcdef"), 1<<20)
-	put(t, srv, "large.bin", string(content))
-	c, err := open(t, settings(srv), secrets(srv))
-	require.NoError(t, err)
-	r, err := c.(connector.ObjectSource).ReadRange(t.Context(), "s3://"+srv.Bucket+"/large.bin", "", 0, -1)
-	require.NoError(t, err)
-	got, err := io.ReadAll(r)
-	require.NoError(t, err)
-	require.True(t, bytes.Equal(content, got))
-	require.NoError(t, r.Close())
-}
-
-func TestACancelledReadStops(t *testing.T) {
-	t.Parallel()
-	srv := server.StartS3(t)
-	put(t, srv, "a.csv", "0123456789")
-	c, err := open(t, settings(srv), secrets(srv))
-	require.NoError(t, err)
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	_, err = c.(connector.ObjectSource).ReadRange(ctx, "s3://"+srv.Bucket+"/a.csv", "", 0, -1)
-	require.ErrorIs(t, err, context.Canceled)
-}
-
-// errorOf returns the cause of a check that failed.
-func errorOf(check connector.Check) error {
-	if check.Err == nil {
-		return nil
-	}
-	return check.Err.Cause
 }

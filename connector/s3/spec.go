@@ -34,7 +34,7 @@ var spec = connector.Spec{
 			Doc: "Access key. Without one, ingest and egress use the identity of the machine or pod that they run on (Amazon only)."},
 		{Name: "secret_access_key", Type: connector.Sensitive, Doc: "The access key's secret."},
 		{Name: "session_token", Type: connector.Sensitive, Doc: "Session token of a temporary access key."},
-		{Name: "role_arn", Type: connector.String, Doc: "Role to assume before any access.", Example: "arn:aws:iam::123456789012:role/lume"},
+		{Name: "role_arn", Type: connector.String, Doc: "Role to assume before any access, as arn:aws:iam::123456789012:role/lume."},
 		{Name: "external_id", Type: connector.String, Doc: "External id that the role's trust policy asks for."},
 		{Name: "sts_endpoint", Type: connector.String, Address: true,
 			Doc: "URL of another token service than Amazon's for role_arn. The rules of endpoint hold."},

@@ -46,6 +46,90 @@ func TestTargetSuite(t *testing.T) {
 	}
 }
 
+func TestObjectSourceSuite(t *testing.T) {
+	t.Parallel()
+	srv := server.StartS3(t)
+	put(t, srv, "outside.csv", "x")
+	put(t, srv, "in2/outside.csv", "x")
+	set := settings(srv)
+	set["prefix"] = "in"
+	bucket := "s3://" + srv.Bucket
+	connectortest.ObjectSource(t, connectortest.ObjectSourceHarness{
+		Open: func(t *testing.T) connector.ObjectSource {
+			t.Helper()
+			c, err := open(t, set, secrets(srv))
+			require.NoError(t, err)
+			return c.(connector.ObjectSource)
+		},
+		Put: func(t *testing.T, name string, content []byte) string {
+			t.Helper()
+			put(t, srv, "in/"+name, string(content))
+			return bucket + "/in/" + name
+		},
+		Outside: []string{bucket + "/outside.csv", bucket + "/in2/outside.csv", bucket + "/in/../outside.csv", "s3://other/in/a.csv"},
+	})
+}
+
+func TestChecksSuite(t *testing.T) {
+	t.Parallel()
+	srv := server.StartS3(t)
+	with := func(settings map[string]any, secret string) func(*testing.T) (connector.Connector, error) {
+		return func(t *testing.T) (connector.Connector, error) {
+			t.Helper()
+			return open(t, settings, map[string]connector.Secret{"secret_access_key": connector.NewSecret(secret)})
+		}
+	}
+	but := func(name string, value any) map[string]any {
+		set := settings(srv)
+		set[name] = value
+		return set
+	}
+	t.Run("Links", func(t *testing.T) {
+		connectortest.Checks(t, connectortest.ChecksHarness{
+			Open: func(t *testing.T) connector.Connector {
+				t.Helper()
+				c, err := open(t, settings(srv), secrets(srv))
+				require.NoError(t, err)
+				return c
+			},
+			Broken: []connectortest.Broken{
+				{Name: "WrongSecret", Open: with(settings(srv), connectortest.Canary), Check: "authenticate",
+					Reason: "CREDENTIALS_REFUSED", Kind: connector.KindUnauthenticated},
+				{Name: "UnknownKey", Open: with(but("access_key_id", "nobody"), connectortest.Canary), Check: "authenticate",
+					Reason: "CREDENTIALS_REFUSED", Kind: connector.KindUnauthenticated},
+				{Name: "UnknownHost", Open: with(but("endpoint", "https://no-such-host.invalid"), connectortest.Canary), Check: "connect",
+					Reason: "ENDPOINT_UNREACHABLE", Kind: connector.KindUnavailable},
+				{Name: "NobodyListens", Open: with(but("endpoint", "http://127.0.0.1:1"), connectortest.Canary), Check: "connect",
+					Reason: "ENDPOINT_UNREACHABLE", Kind: connector.KindUnavailable},
+				{Name: "TLSWhereThereIsNone", Open: with(but("endpoint", strings.Replace(srv.Endpoint, "http:", "https:", 1)), connectortest.Canary),
+					Check: "connect", Reason: "TLS_NOT_SPOKEN", Kind: connector.KindInvalid},
+				{Name: "MissingBucket", Open: with(but("bucket", "no-such-bucket"), srv.SecretKey), Check: "read",
+					Reason: "BUCKET_NOT_FOUND", Kind: connector.KindNotFound},
+			},
+		})
+	})
+	require.Empty(t, objects(t, srv, ""), "a test leaves nothing behind")
+}
+
+func TestSourcesSayWhatIsWrongWithTheLink(t *testing.T) {
+	t.Parallel()
+	srv := server.StartS3(t)
+	for name, tt := range map[string]struct {
+		bucket, secret, reason string
+	}{
+		"wrong secret":   {srv.Bucket, connectortest.Canary, "CREDENTIALS_REFUSED"},
+		"missing bucket": {"no-such-bucket", srv.SecretKey, "BUCKET_NOT_FOUND"},
+	} {
+		set := settings(srv)
+		set["bucket"] = tt.bucket
+		c, err := open(t, set, map[string]connector.Secret{"secret_access_key": connector.NewSecret(tt.secret)})
+		require.NoError(t, err)
+		_, err = c.(connector.ObjectSource).Stat(t.Context(), "s3://"+tt.bucket+"/a.csv")
+		coded := requireReason(t, err, tt.reason)
+		require.NotContains(t, coded.Error(), connectortest.Canary, name)
+	}
+}
+
 // only are the values that a format cannot hold.
 var only = map[string]connectortest.Only{
 	"jsonl": {connector.TypeJSON: {"null": {Value: connectortest.Null}}},
