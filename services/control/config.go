@@ -38,6 +38,8 @@ type Config struct {
 	WorkerTokens []string
 	// BootstrapKeyFile gets the first admin key, with mode 0600, if there is no key at all. Empty makes none.
 	BootstrapKeyFile string
+	// Lease is how long a worker may be silent before its task goes to another. Default 60 s.
+	Lease time.Duration
 	// Retention says how long staged data are kept.
 	Retention Retention
 	// WorkDir holds reject files while they are read; default the system's folder for temporary files.
@@ -102,6 +104,9 @@ func (c Config) Validate() error {
 	}
 	if len(c.WorkerTokens) == 0 && c.GRPC.TLS.ClientCAFile == "" {
 		errs = append(errs, errors.New("WorkerTokens: at least one is required, or a CA of client certificates"))
+	}
+	if c.Lease != 0 && c.Lease < time.Second {
+		errs = append(errs, errors.New("Lease: must be at least 1s"))
 	}
 	if c.Retention.Data < 0 || c.Retention.Rejects < 0 || c.Retention.Previews < 0 {
 		errs = append(errs, errors.New("Retention: must not be negative"))

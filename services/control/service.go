@@ -140,7 +140,7 @@ func (s *Service) open(ctx context.Context) (*parts, error) {
 	})
 	p.runs = run.NewService(p.db)
 	s.later("runs", func() error { p.runs.Close(); return nil })
-	p.tasks = task.NewService(p.db, opener{p.db, p.connectors}, task.Config{})
+	p.tasks = task.NewService(p.db, opener{p.db, p.connectors}, task.Config{Lease: cfg.Lease})
 	if p.rejects, err = reject.NewService(p.db, p.staging, cfg.WorkDir); err != nil {
 		return nil, err
 	}

@@ -110,7 +110,7 @@ func four(t *testing.T) *installation {
 	own := map[string][]string{
 		"control": {
 			"LUME_DATABASE=" + database, "LUME_KEYSET_FILE=" + filepath.Join(root, "keyset.json"),
-			"LUME_CREATE_KEYSET=true", "LUME_BOOTSTRAP_KEY_FILE=" + keyFile,
+			"LUME_CREATE_KEYSET=true", "LUME_LEASE=10s", "LUME_BOOTSTRAP_KEY_FILE=" + keyFile,
 			"LUME_INGEST_ADDRESS=" + grpcAt["ingest"], "LUME_TRANSFORM_ADDRESS=" + grpcAt["transform"], "LUME_EGRESS_ADDRESS=" + grpcAt["egress"],
 		},
 		"ingest": {"LUME_ROOT=" + root}, "transform": nil, "egress": {"LUME_ROOT=" + root},

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/url"
 	"path/filepath"
+	"time"
 
 	"github.com/lume-data/lume/cmd/internal/datadir"
 	"github.com/lume-data/lume/cmd/internal/serve"
@@ -23,6 +24,9 @@ import (
 	"github.com/lume-data/lume/services/ingest"
 	"github.com/lume-data/lume/services/transform"
 )
+
+// lease is short, since workers die with control here: what a killed process held is free again soon after its restart.
+const lease = 10 * time.Second
 
 // builder makes the services of one process.
 type builder struct {
@@ -59,7 +63,7 @@ func (b *builder) control(ctx context.Context, p serve.Process) (serve.Service, 
 		Database: "sqlite://" + dir.Database(), NATS: b.bus(p), Staging: b.staging(),
 		Ingest: b.dial(p, e.IngestGRPC), Transform: b.dial(p, e.TransformGRPC), Egress: b.dial(p, e.EgressGRPC),
 		Specs: all.Registry().Specs(), KeysetFile: dir.Keyset(), CreateKeyset: true, WorkerTokens: []string{b.token},
-		BootstrapKeyFile: dir.AdminKey(), Log: p.Log, Telemetry: p.Telemetry,
+		BootstrapKeyFile: dir.AdminKey(), Lease: lease, Log: p.Log, Telemetry: p.Telemetry,
 	})
 }
 

@@ -23,6 +23,7 @@ func Command() *cobra.Command {
 		createKeyset                bool
 		ingest, transform, egress   string
 		workDir                     string
+		lease                       = time.Minute
 		retention                   = control.Retention{Data: 24 * time.Hour, Rejects: 30 * 24 * time.Hour, Previews: time.Hour}
 	)
 	return serve.Command("control", "Own connectors, flows, versions, runs and keys",
@@ -38,6 +39,7 @@ func Command() *cobra.Command {
 			f.StringVar(&transform, "transform-address", "127.0.0.1:7421", "gRPC `address` of transform")
 			f.StringVar(&egress, "egress-address", "127.0.0.1:7431", "gRPC `address` of egress")
 			f.StringVar(&workDir, "work-dir", "", "`folder` for reject files while they are read; default the system's temporary folder")
+			f.DurationVar(&lease, "lease", lease, "how long a worker may be silent before its task goes to another")
 			f.DurationVar(&retention.Data, "retention-data", retention.Data, "how long staged data are kept after a run's end")
 			f.DurationVar(&retention.Rejects, "retention-rejects", retention.Rejects, "how long rejects are kept in staging after a run's end")
 			f.DurationVar(&retention.Previews, "retention-previews", retention.Previews, "how long previews are kept")
@@ -50,7 +52,7 @@ func Command() *cobra.Command {
 				GRPC: common.GRPC(), HTTP: common.HTTP(), Database: database, NATS: common.NATS(p), Staging: common.Staging,
 				Ingest: common.Dial(p, ingest), Transform: common.Dial(p, transform), Egress: common.Dial(p, egress),
 				Specs: all.Registry().Specs(), KeysetFile: keyset, CreateKeyset: createKeyset, WorkerTokens: common.WorkerTokens,
-				BootstrapKeyFile: bootstrap, Retention: retention, WorkDir: workDir, Log: p.Log, Telemetry: p.Telemetry,
+				BootstrapKeyFile: bootstrap, Lease: lease, Retention: retention, WorkDir: workDir, Log: p.Log, Telemetry: p.Telemetry,
 			})
 		})
 }
