@@ -273,9 +273,11 @@ func (c *checker) target(at string, t *flowv1.Target) {
 	if !ok {
 		return
 	}
-	switch {
-	case !kind.Target:
+	if !kind.Target {
 		c.add(at+".connector", reasonRole, "connector %s is of type %s, which cannot be a target", t.GetConnector(), kind.Type)
+		return
+	}
+	switch {
 	case kind.ObjectStore && t.GetTable() != "":
 		c.add(at+".table", reasonRole, "connector %s is an object store: set prefix instead of table", t.GetConnector())
 	case !kind.ObjectStore && t.GetPrefix() != "":
