@@ -134,4 +134,3 @@ func earlier(a, b time.Time) time.Time {
 	}
 	return b
 }
-

@@ -282,4 +282,3 @@ func kindName(kind controlv1.TaskKind) string {
 	}
 	return "unspecified"
 }
-
