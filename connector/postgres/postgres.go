@@ -31,8 +31,7 @@ const (
 	closeTimeout = 5 * time.Second
 )
 
-// Spec declares the connector.
-var Spec = connector.Spec{
+var spec = connector.Spec{
 	Type: "postgres", Title: "PostgreSQL", Source: true, Target: true,
 	Doc: "Reads the rows of a query, and loads tables by binary COPY in one transaction. Works with PostgreSQL 12 and later.",
 	Fields: []connector.Field{
@@ -51,8 +50,8 @@ var Spec = connector.Spec{
 	},
 }
 
-// Definition is the line for the registry.
-var Definition = connector.Definition{Spec: Spec, Open: open}
+// Definition declares the connector.
+func Definition() connector.Definition { return connector.Definition{Spec: spec, Open: open} }
 
 // Connector is a link to one PostgreSQL database. Every operation opens a connection of its own.
 type Connector struct {

@@ -47,7 +47,7 @@ func connect(t testing.TB, dsn string, override map[string]any) *postgres.Connec
 		}
 		settings[name] = value
 	}
-	link, err := connector.NewRegistry(postgres.Definition).Open(t.Context(), connector.Env{Log: slog.New(slog.DiscardHandler)},
+	link, err := connector.NewRegistry(postgres.Definition()).Open(t.Context(), connector.Env{Log: slog.New(slog.DiscardHandler)},
 		"postgres", settings, map[string]connector.Secret{"password": connector.NewSecret(password)})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, link.Close()) })

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/lume-data/lume/connector"
+	"github.com/lume-data/lume/connector/internal/sqlquery"
 )
 
 const (
@@ -26,6 +27,9 @@ const (
 // snapshot is the transaction of a query: it sees one state of the database and changes nothing.
 var snapshot = pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
 
+// syntax is what of PostgreSQL's SQL must be known to bind a placeholder.
+var syntax = sqlquery.Syntax{Param: dialect.Param, EscapeStrings: true, DollarQuotes: true, NestedComments: true}
+
 // prepared is a query that the server has parsed.
 type prepared struct {
 	statement string
@@ -37,20 +41,12 @@ type prepared struct {
 
 // prepare parses a query on the server, and says what its columns become.
 func prepare(ctx context.Context, conn *pgx.Conn, query string, bound bool) (*prepared, error) {
-	text, params, err := bindPlaceholders(query)
+	bind, err := sqlquery.Bind(query, syntax, bound)
 	if err != nil {
 		return nil, err
 	}
-	if bound && params == 0 {
-		return nil, &connector.Error{Kind: connector.KindInvalid, Reason: "QUERY_WITHOUT_PLACEHOLDER",
-			Message: "the query does not use " + connector.Placeholder, Next: "write WHERE … = " + connector.Placeholder + " so that a run reads its own batch"}
-	}
-	if !bound && params > 0 {
-		return nil, &connector.Error{Kind: connector.KindInvalid, Reason: "QUERY_WITH_PLACEHOLDER",
-			Message: "the query of a reference uses " + connector.Placeholder, Next: "remove it: a reference is the same for every batch"}
-	}
-	p := &prepared{statement: "lume", params: params}
-	described, err := conn.PgConn().Prepare(ctx, p.statement, text, nil)
+	p := &prepared{statement: "lume", params: bind.Params}
+	described, err := conn.PgConn().Prepare(ctx, p.statement, bind.Text, nil)
 	if err != nil {
 		return nil, queryError(ctx, err)
 	}

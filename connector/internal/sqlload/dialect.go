@@ -14,6 +14,8 @@ type Dialect struct {
 	Param func(n int) string
 	// Type writes the type of a created column.
 	Type func(connector.Type) string
+	// Insert starts an insert of rows; default INSERT.
+	Insert string
 	// Now is an expression for the time of the database.
 	Now string
 	// Text, BigInt, JSON and Bytes are the types of bookkeeping columns, Instant that of a time.
@@ -50,3 +52,11 @@ func (d Dialect) Params(first, n int) string {
 
 // DoubleQuote quotes a name as standard SQL does.
 func DoubleQuote(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
+
+// insert is how an insert of rows starts.
+func (d Dialect) insert() string {
+	if d.Insert == "" {
+		return "INSERT"
+	}
+	return d.Insert
+}

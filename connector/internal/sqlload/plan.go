@@ -132,7 +132,7 @@ func (p Plan) InsertValues(rows int) string {
 	for i := range values {
 		values[i] = "(" + d.Params(i*n+1, n) + ")"
 	}
-	return fmt.Sprintf("INSERT INTO %s (%s) VALUES %s%s", d.Table(p.Target), d.Names(p.ColumnNames()), strings.Join(values, ", "), p.onConflict())
+	return fmt.Sprintf("%s INTO %s (%s) VALUES %s%s", d.insert(), d.Table(p.Target), d.Names(p.ColumnNames()), strings.Join(values, ", "), p.onConflict())
 }
 
 // InsertFrom inserts the rows of a staged table with from <= _row < to (parameters 1 and 2) into the target, and replaces
@@ -140,8 +140,8 @@ func (p Plan) InsertValues(rows int) string {
 func (p Plan) InsertFrom(staged Table) string {
 	d, names := p.Dialect, p.Dialect.Names(p.ColumnNames())
 	row := d.Quote(connector.RowColumn)
-	return fmt.Sprintf("INSERT INTO %s (%s) SELECT %s FROM %s WHERE %s >= %s AND %s < %s%s",
-		d.Table(p.Target), names, names, d.Table(staged), row, d.Param(1), row, d.Param(2), p.onConflict())
+	return fmt.Sprintf("%s INTO %s (%s) SELECT %s FROM %s WHERE %s >= %s AND %s < %s%s",
+		d.insert(), d.Table(p.Target), names, names, d.Table(staged), row, d.Param(1), row, d.Param(2), p.onConflict())
 }
 
 // DeleteAll empties the target for replace. It is a DELETE, so that readers see old or new, and nothing commits by itself.
@@ -169,5 +169,5 @@ func (p Plan) onConflict() string {
 // InsertReject inserts one reject; its parameters are RejectColumns.
 func (p Plan) InsertReject() string {
 	d := p.Dialect
-	return fmt.Sprintf("INSERT INTO %s (%s) VALUES (%s)", d.Table(p.Rejects), d.Names(RejectColumns), d.Params(1, len(RejectColumns)))
+	return fmt.Sprintf("%s INTO %s (%s) VALUES (%s)", d.insert(), d.Table(p.Rejects), d.Names(RejectColumns), d.Params(1, len(RejectColumns)))
 }

@@ -1,0 +1,144 @@
+package postgres_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"github.com/lume-data/lume/connector"
+	"github.com/lume-data/lume/connector/connectortest"
+	"github.com/lume-data/lume/test/server"
+)
+
+// suite is a database that the connector suite shares.
+type suite struct {
+	dsn    string
+	tables atomic.Int64
+}
+
+func newSuite(t *testing.T) *suite {
+	t.Helper()
+	return &suite{dsn: server.StartPostgres(t)}
+}
+
+// ask runs f in a session of its own.
+func (s *suite) ask(t *testing.T, f func(conn *pgx.Conn)) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), s.dsn)
+	require.NoError(t, err)
+	defer conn.Close(context.WithoutCancel(t.Context())) //nolint:errcheck // The session has nothing to lose.
+	f(conn)
+}
+
+func (s *suite) place(*testing.T) connector.TargetSpec {
+	return connector.TargetSpec{Table: fmt.Sprintf("suite_%d", s.tables.Add(1))}
+}
+
+func (s *suite) has(t *testing.T, table string) (found bool) {
+	t.Helper()
+	s.ask(t, func(conn *pgx.Conn) {
+		require.NoError(t, conn.QueryRow(t.Context(), "SELECT to_regclass($1) IS NOT NULL", table).Scan(&found))
+	})
+	return found
+}
+
+func (s *suite) rows(t *testing.T, spec connector.TargetSpec) []connectortest.Row {
+	t.Helper()
+	if !s.has(t, spec.Table) {
+		return nil
+	}
+	return connectortest.QueryRows(t, connect(t, s.dsn, nil), "SELECT "+names(spec.Columns)+" FROM "+spec.Table, spec.Columns)
+}
+
+func (s *suite) rejects(t *testing.T, spec connector.TargetSpec, runID string) (list []connector.Reject) {
+	t.Helper()
+	if !s.has(t, spec.Table+"_rejects") {
+		return nil
+	}
+	s.ask(t, func(conn *pgx.Conn) {
+		rows, err := conn.Query(t.Context(), `SELECT coalesce(_row, -1), coalesce(file, ''), coalesce(line, -1), coalesce(byte_offset, -1), stage,
+			errors::text, coalesce(record::text, ''), raw FROM `+spec.Table+"_rejects WHERE run_id = $1", runID)
+		require.NoError(t, err)
+		list, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (r connector.Reject, err error) {
+			err = row.Scan(&r.Row, &r.File, &r.Line, &r.Byte, &r.Stage, &r.Errors, &r.Record, &r.Raw)
+			return r, err
+		})
+		require.NoError(t, err)
+	})
+	return list
+}
+
+func (s *suite) fill(t *testing.T, columns []connector.Column, rows []connectortest.Row) string {
+	t.Helper()
+	spec := s.place(t)
+	spec.Name, spec.Mode, spec.Create, spec.Columns = "main", connector.Append, true, columns
+	connectortest.Fill(t, connect(t, s.dsn, nil), spec, rows)
+	return spec.Table
+}
+
+func names(columns []connector.Column) string {
+	list := make([]string, len(columns))
+	for i, c := range columns {
+		list[i] = pgx.Identifier{c.Name}.Sanitize()
+	}
+	return strings.Join(list, ", ")
+}
+
+// sessions counts what the connector has open.
+func (s *suite) sessions(t *testing.T) (n int) {
+	t.Helper()
+	s.ask(t, func(conn *pgx.Conn) {
+		err := conn.QueryRow(t.Context(), "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'lume/%'").Scan(&n)
+		require.NoError(t, err)
+	})
+	return n
+}
+
+func TestTargetSuite(t *testing.T) {
+	t.Parallel()
+	s := newSuite(t)
+	connectortest.Target(t, connectortest.TargetHarness{
+		Open:  func(t *testing.T) connector.Target { return connect(t, s.dsn, nil) },
+		Place: s.place, Rows: s.rows, Rejects: s.rejects, Sessions: s.sessions,
+		Only: connectortest.Only{connector.TypeString: {"\u0000": {Refused: true}}},
+	})
+}
+
+func TestRowSourceSuite(t *testing.T) {
+	t.Parallel()
+	s := newSuite(t)
+	connectortest.RowSource(t, connectortest.RowSourceHarness{
+		Open: func(t *testing.T) connector.RowSource { return connect(t, s.dsn, nil) },
+		Fill: s.fill, TextType: "text", Sessions: s.sessions,
+	})
+}
+
+func TestChecksSuite(t *testing.T) {
+	t.Parallel()
+	s := newSuite(t)
+	with := func(name string, value any) func(*testing.T) (connector.Connector, error) {
+		return func(t *testing.T) (connector.Connector, error) {
+			t.Helper()
+			return connect(t, s.dsn, map[string]any{name: value, "password": connectortest.Canary}), nil
+		}
+	}
+	missingDatabase := func(t *testing.T) (connector.Connector, error) {
+		t.Helper()
+		return connect(t, s.dsn, map[string]any{"database": "no_such_database"}), nil
+	}
+	connectortest.Checks(t, connectortest.ChecksHarness{
+		Open: func(t *testing.T) connector.Connector { return connect(t, s.dsn, nil) },
+		Broken: []connectortest.Broken{
+			{Name: "UnknownHost", Open: with("host", "no-such-host.invalid"), Reason: "CONNECTION_FAILED", Kind: connector.KindUnavailable},
+			{Name: "NobodyListens", Open: with("port", float64(1)), Reason: "CONNECTION_FAILED", Kind: connector.KindUnavailable},
+			{Name: "MissingDatabase", Open: missingDatabase, Reason: "DATABASE_NOT_FOUND", Kind: connector.KindNotFound},
+			{Name: "UnknownUser", Open: with("user", "nobody_at_all"), Reason: "AUTHENTICATION_FAILED", Kind: connector.KindUnauthenticated},
+			{Name: "TLSWhereThereIsNone", Open: with("sslmode", "require"), Reason: "TLS_FAILED", Kind: connector.KindInvalid},
+		},
+	})
+}

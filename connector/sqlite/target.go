@@ -1,0 +1,391 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/lume-data/lume/connector"
+	"github.com/lume-data/lume/connector/internal/sqlload"
+)
+
+const (
+	// maxParams is how many parameters one statement of SQLite can have; maxRows how many rows are worth one statement.
+	maxParams = 32_000
+	maxRows   = 64
+)
+
+// loader is one load in one transaction.
+type loader struct {
+	load     connector.Load
+	plan     sqlload.Plan
+	session  *session
+	refusals *sqlload.Refusals
+	many     *sql.Stmt
+	one      *sql.Stmt
+	written  int64
+}
+
+// Load implements connector.Target.
+func (c *Connector) Load(ctx context.Context, load connector.Load) (connector.Outcome, error) {
+	plan, err := planFor(load.Target)
+	if err != nil {
+		return connector.Outcome{}, err
+	}
+	how := readWrite
+	if load.Target.Create {
+		how = create
+	}
+	s, err := c.connect(ctx, how)
+	if err != nil {
+		return connector.Outcome{}, err
+	}
+	defer s.close()
+	var out connector.Outcome
+	err = s.transaction(ctx, func() error {
+		l := &loader{load: load, plan: plan, session: s, refusals: sqlload.NewRefusals(load)}
+		out, err = l.run(ctx)
+		return err
+	})
+	return out, err
+}
+
+// transaction holds the file's write lock from its start to its end, and commits unless f fails.
+func (s *session) transaction(ctx context.Context, f func() error) error {
+	if _, err := s.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
+		return coded(ctx, err)
+	}
+	err := f()
+	if err == nil {
+		_, err = s.ExecContext(ctx, "COMMIT")
+	}
+	if err != nil {
+		_, _ = s.ExecContext(context.WithoutCancel(ctx), "ROLLBACK")
+	}
+	return coded(ctx, err)
+}
+
+func (l *loader) run(ctx context.Context) (connector.Outcome, error) {
+	for _, statement := range l.creates() {
+		if _, err := l.session.ExecContext(ctx, statement); err != nil {
+			return connector.Outcome{}, coded(ctx, err)
+		}
+	}
+	inserted, err := l.session.affected(ctx, l.plan.InsertMarker(), sqlload.MarkerArgs(l.load)...)
+	if err != nil {
+		return connector.Outcome{}, err
+	}
+	if inserted == 0 {
+		return readMarker(ctx, l.session, l.plan, l.load.RunID, l.load.Target.Name)
+	}
+	t, err := lookup(ctx, l.session, l.plan.Target)
+	if err != nil {
+		return connector.Outcome{}, err
+	}
+	if err := errors.Join(checkColumns(l.plan, t), checkRejects(ctx, l.session, l.plan)); err != nil {
+		return connector.Outcome{}, err
+	}
+	if err := l.rows(ctx); err != nil {
+		return connector.Outcome{}, err
+	}
+	if err := l.rejects(ctx); err != nil {
+		return connector.Outcome{}, err
+	}
+	receipt, err := l.load.Balance(l.written, l.refusals.Count())
+	if err != nil {
+		return connector.Outcome{}, err
+	}
+	filled, err := l.session.affected(ctx, l.plan.CommitMarker(), string(receipt), l.load.RunID, l.load.Target.Name, l.load.Fence)
+	if err != nil {
+		return connector.Outcome{}, err
+	}
+	if filled != 1 {
+		return connector.Outcome{}, errUndone
+	}
+	return connector.Outcome{Committed: true, Receipt: receipt}, nil
+}
+
+// creates are the statements that make what is missing; the target only on request.
+func (l *loader) creates() []string {
+	list := []string{l.plan.CreateRuns(), l.plan.CreateRejects()}
+	if l.load.Target.Create {
+		list = append(list, l.plan.CreateTarget())
+	}
+	return list
+}
+
+// errUndone is a marker that is gone: a trigger or a conflict clause has rolled the whole transaction back.
+var errUndone = &connector.Error{Kind: connector.KindConflict, Reason: "TRANSACTION_ROLLED_BACK",
+	Message: "the database rolled the load back while it ran",
+	Next:    "replace RAISE(ROLLBACK, …) in the table's triggers by RAISE(ABORT, …)"}
+
+func (s *session) affected(ctx context.Context, statement string, args ...any) (int64, error) {
+	result, err := s.ExecContext(ctx, statement, args...)
+	if err != nil {
+		return 0, coded(ctx, err)
+	}
+	n, err := result.RowsAffected()
+	return n, coded(ctx, err)
+}
+
+// rows loads all rows.
+func (l *loader) rows(ctx context.Context) (err error) {
+	if l.plan.Mode == connector.Replace {
+		if _, err := l.session.ExecContext(ctx, l.plan.DeleteAll()); err != nil {
+			if _, refused := refusedRow(err); refused {
+				return &connector.Error{Kind: connector.KindConflict, Reason: "ROWS_REFERENCED",
+					Message: "rows of other tables reference rows that replace would delete", Next: "use mode upsert", Cause: err}
+			}
+			return coded(ctx, err)
+		}
+	}
+	perStatement := max(1, min(maxRows, maxParams/len(l.plan.Columns)))
+	if l.many, err = l.session.PrepareContext(ctx, l.plan.InsertValues(perStatement)); err != nil {
+		return coded(ctx, err)
+	}
+	defer l.many.Close()
+	if l.one, err = l.session.PrepareContext(ctx, l.plan.InsertValues(1)); err != nil {
+		return coded(ctx, err)
+	}
+	defer l.one.Close()
+	reader, err := l.load.Rows.Open(ctx, sqlload.AllRows.From, sqlload.AllRows.To)
+	if err != nil {
+		return err
+	}
+	err = l.read(ctx, reader, perStatement)
+	return errors.Join(err, reader.Close())
+}
+
+func (l *loader) read(ctx context.Context, reader connector.RowReader, perStatement int) error {
+	g := &group{args: make([]any, 0, perStatement*len(l.plan.Columns)), ordinals: make([]int64, 0, perStatement)}
+	var sent int64
+	for {
+		batch, err := reader.Next(ctx)
+		if err == io.EOF {
+			return l.each(ctx, g)
+		}
+		if err != nil {
+			return err
+		}
+		err = l.batch(ctx, batch, g, perStatement)
+		sent += batch.NumRows()
+		batch.Release()
+		if err != nil {
+			return err
+		}
+		if l.load.Progress != nil {
+			l.load.Progress(sent)
+		}
+	}
+}
+
+// group is the rows of one statement. Their text belongs to the batch, so that a group ends with its batch.
+type group struct {
+	args     []any
+	ordinals []int64
+}
+
+func (l *loader) batch(ctx context.Context, batch arrow.RecordBatch, g *group, perStatement int) error {
+	if int(batch.NumCols()) != len(l.plan.Columns)+1 {
+		return fmt.Errorf("a batch has %d columns instead of %d", batch.NumCols(), len(l.plan.Columns)+1)
+	}
+	values := make([]value, len(l.plan.Columns))
+	for i, c := range l.plan.Columns {
+		values[i] = bind(c.Type, batch.Column(i+1))
+	}
+	for i, row := range batch.Column(0).(*array.Int64).Int64Values() {
+		start := len(g.args)
+		var refused *connector.RefusedRow
+		for c, read := range values {
+			if batch.Column(c + 1).IsNull(i) {
+				g.args = append(g.args, nil)
+				continue
+			}
+			v, problem := read(i)
+			if problem != "" {
+				refused = &connector.RefusedRow{Column: l.plan.Columns[c].Name, Message: problem}
+				break
+			}
+			g.args = append(g.args, v)
+		}
+		if refused != nil {
+			g.args = g.args[:start]
+			if err := l.refusals.Row(ctx, row, *refused); err != nil {
+				return err
+			}
+			continue
+		}
+		g.ordinals = append(g.ordinals, row)
+		if len(g.ordinals) == perStatement {
+			if err := l.insert(ctx, g); err != nil {
+				return err
+			}
+		}
+	}
+	return l.each(ctx, g)
+}
+
+// insert sends a full group as one statement. SQLite undoes a statement that it refuses, and the rows go one by one.
+func (l *loader) insert(ctx context.Context, g *group) error {
+	result, err := l.many.ExecContext(ctx, g.args...)
+	if err != nil {
+		if _, refused := refusedRow(err); !refused {
+			return coded(ctx, err)
+		}
+		return l.each(ctx, g)
+	}
+	n, err := result.RowsAffected()
+	l.written += n
+	g.args, g.ordinals = g.args[:0], g.ordinals[:0]
+	return coded(ctx, err)
+}
+
+// each sends the rows of a group one by one and leaves out those that are refused.
+func (l *loader) each(ctx context.Context, g *group) error {
+	width := len(l.plan.Columns)
+	for i, row := range g.ordinals {
+		result, err := l.one.ExecContext(ctx, g.args[i*width:(i+1)*width]...)
+		if err != nil {
+			reason, refused := refusedRow(err)
+			if !refused {
+				return coded(ctx, err)
+			}
+			if err := l.stillLoading(ctx); err != nil {
+				return err
+			}
+			if err := l.refusals.Row(ctx, row, reason); err != nil {
+				return err
+			}
+			continue
+		}
+		n, err := result.RowsAffected()
+		if err != nil {
+			return coded(ctx, err)
+		}
+		l.written += n
+	}
+	g.args, g.ordinals = g.args[:0], g.ordinals[:0]
+	return nil
+}
+
+// stillLoading checks that a refused row has not taken the whole transaction with it; what follows would commit by itself.
+func (l *loader) stillLoading(ctx context.Context) error {
+	_, err := readMarker(ctx, l.session, l.plan, l.load.RunID, l.load.Target.Name)
+	var e *connector.Error
+	if errors.As(err, &e) && e.Reason == "MARKER_BROKEN" && e.Meta["state"] == sqlload.Loading {
+		return nil
+	}
+	if err == nil || errors.Is(err, sql.ErrNoRows) || resultCode(err) == sqlite3.SQLITE_ERROR {
+		// The marker is gone, or its table with it.
+		return errUndone
+	}
+	return err
+}
+
+// readMarker reads a marker that stands.
+func readMarker(ctx context.Context, s *session, plan sqlload.Plan, runID, target string) (connector.Outcome, error) {
+	var state string
+	var receipt sql.NullString
+	err := s.QueryRowContext(ctx, plan.SelectMarker(), runID, target).Scan(&state, &receipt)
+	if errors.Is(err, sql.ErrNoRows) {
+		return connector.Outcome{}, err
+	}
+	if err != nil {
+		return connector.Outcome{}, coded(ctx, err)
+	}
+	return sqlload.Found(state, receipt.String)
+}
+
+// rejects writes the rejects of the run.
+func (l *loader) rejects(ctx context.Context) error {
+	source, err := l.load.Rejects()
+	if err != nil {
+		return err
+	}
+	insert, err := l.session.PrepareContext(ctx, l.plan.InsertReject())
+	if err != nil {
+		return errors.Join(coded(ctx, err), source.Close())
+	}
+	defer insert.Close()
+	for {
+		reject, err := source.Next(ctx)
+		if err == io.EOF {
+			return source.Close()
+		}
+		if err == nil {
+			_, err = insert.ExecContext(ctx, rejectArgs(l.load.RunID, reject)...)
+			err = coded(ctx, err)
+		}
+		if err != nil {
+			return errors.Join(err, source.Close())
+		}
+	}
+}
+
+// rejectArgs are the parameters of an insert of a reject. What is not JSON text goes to raw.
+func rejectArgs(runID string, r connector.Reject) []any {
+	ordinal := func(n int64) any {
+		if n < 0 {
+			return nil
+		}
+		return n
+	}
+	optional := func(s string) any {
+		if s == "" {
+			return nil
+		}
+		return s
+	}
+	record, raw := r.Record, r.Raw
+	if record != "" && !sqlload.PlainJSON(record) {
+		record, raw = "", []byte(record)
+	}
+	var bytes any
+	if raw != nil {
+		bytes = raw
+	}
+	return []any{runID, ordinal(r.Row), optional(r.File), ordinal(r.Line), ordinal(r.Byte), r.Stage, r.Errors, optional(record), bytes}
+}
+
+// Settle implements connector.Target.
+func (c *Connector) Settle(ctx context.Context, runID, flowVersion string, spec connector.TargetSpec) (connector.Outcome, error) {
+	plan, err := planFor(spec)
+	if err != nil {
+		return connector.Outcome{}, err
+	}
+	s, err := c.connect(ctx, readWrite)
+	var e *connector.Error
+	if errors.As(err, &e) && e.Reason == "DATABASE_NOT_FOUND" && spec.Create {
+		s, err = c.connect(ctx, create)
+	}
+	if errors.As(err, &e) && (e.Reason == "DATABASE_NOT_FOUND" || e.Reason == "FOLDER_NOT_FOUND") {
+		// Without a file, and without leave to create one, no load can commit.
+		return connector.Outcome{}, nil
+	}
+	if err != nil {
+		return connector.Outcome{}, err
+	}
+	defer s.close()
+	var out connector.Outcome
+	err = s.transaction(ctx, func() error {
+		if _, err := s.ExecContext(ctx, plan.CreateRuns()); err != nil {
+			return err
+		}
+		inserted, err := s.affected(ctx, plan.InsertMarker(), sqlload.AbortArgs(runID, flowVersion, spec.Name)...)
+		if err != nil || inserted == 1 {
+			return err
+		}
+		out, err = readMarker(ctx, s, plan, runID, spec.Name)
+		return err
+	})
+	if errors.Is(err, connector.ErrAborted) {
+		return connector.Outcome{}, nil
+	}
+	return out, err
+}
