@@ -216,3 +216,12 @@ func (l *load) balance(written, refused int64) ([]byte, error) {
 	// White space and order are the platform's business: a marker keeps the bytes.
 	return fmt.Appendf(nil, `{"run": %q,  "written":%d,"refused":%d, "attempt":%d}`, l.runID, written, refused, l.attempt), nil
 }
+
+// Fill loads rows into a target as a run of their own.
+func Fill(t *testing.T, target connector.Target, spec connector.TargetSpec, rows []Row) {
+	t.Helper()
+	l := newLoad(t, spec, newRun(), rows)
+	l.batch = 1000
+	_, err := l.run(t.Context(), target)
+	require.NoError(t, err)
+}

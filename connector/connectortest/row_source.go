@@ -29,7 +29,7 @@ type RowSourceHarness struct {
 
 // RowSource runs the suite of row sources.
 func RowSource(t *testing.T, h RowSourceHarness) {
-	for _, test := range []struct {
+	tests := []struct {
 		name string
 		run  func(*testing.T, RowSourceHarness)
 	}{
@@ -42,12 +42,16 @@ func RowSource(t *testing.T, h RowSourceHarness) {
 		{"WrongQueriesAreCoded", wrongQueries},
 		{"AQueryCanBeCutAndClosed", queryIsCut},
 		{"DiscoverPagesThroughTables", discoverTables},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			t.Parallel()
-			test.run(t, h)
-		})
 	}
+	t.Run("Suite", func(t *testing.T) {
+		for _, test := range tests {
+			t.Run(test.name, func(t *testing.T) {
+				t.Parallel()
+				test.run(t, h)
+			})
+		}
+	})
+	noSessions(t, h.Sessions)
 }
 
 // QueryRows runs a query without a placeholder and returns its rows in canonical form for columns.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -115,7 +116,7 @@ func sorted(rows []Row) []string {
 
 // Target runs the suite of targets.
 func Target(t *testing.T, h TargetHarness) {
-	for _, test := range []struct {
+	tests := []struct {
 		name string
 		run  func(*testing.T, TargetHarness)
 	}{
@@ -139,12 +140,25 @@ func Target(t *testing.T, h TargetHarness) {
 		{"ManyColumns", manyColumns},
 		{"ManyRows", manyRows},
 		{"CheckTargetPassesAndWritesNothing", checkTargetWritesNothing},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			t.Parallel()
-			test.run(t, h)
-		})
 	}
+	t.Run("Suite", func(t *testing.T) {
+		for _, test := range tests {
+			t.Run(test.name, func(t *testing.T) {
+				t.Parallel()
+				test.run(t, h)
+			})
+		}
+	})
+	noSessions(t, h.Sessions)
+}
+
+// noSessions requires that a system counts no connection of the connector any more; it may take a moment to notice.
+func noSessions(t *testing.T, sessions func(*testing.T) int) {
+	t.Helper()
+	if sessions == nil {
+		return
+	}
+	require.Eventually(t, func() bool { return sessions(t) == 0 }, 10*time.Second, 20*time.Millisecond, "connections are left open")
 }
 
 func appendAddsRows(t *testing.T, h TargetHarness) {
