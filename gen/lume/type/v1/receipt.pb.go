@@ -297,8 +297,10 @@ type TargetReceipt struct {
 	Refused int64 `protobuf:"varint,7,opt,name=refused,proto3" json:"refused,omitempty"`
 	// Where the rejects are.
 	RejectsLocation string `protobuf:"bytes,8,opt,name=rejects_location,json=rejectsLocation,proto3" json:"rejects_location,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// The refused rows as a reject file in staging, for whoever finds the receipt in the target; unset if none.
+	StagedRejects *StagedObject `protobuf:"bytes,9,opt,name=staged_rejects,json=stagedRejects,proto3" json:"staged_rejects,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *TargetReceipt) Reset() {
@@ -387,11 +389,18 @@ func (x *TargetReceipt) GetRejectsLocation() string {
 	return ""
 }
 
+func (x *TargetReceipt) GetStagedRejects() *StagedObject {
+	if x != nil {
+		return x.StagedRejects
+	}
+	return nil
+}
+
 var File_lume_type_v1_receipt_proto protoreflect.FileDescriptor
 
 const file_lume_type_v1_receipt_proto_rawDesc = "" +
 	"\n" +
-	"\x1alume/type/v1/receipt.proto\x12\flume.type.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf1\x04\n" +
+	"\x1alume/type/v1/receipt.proto\x12\flume.type.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1blume/type/v1/manifest.proto\"\xf1\x04\n" +
 	"\aReceipt\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12!\n" +
 	"\fflow_version\x18\x02 \x01(\tR\vflowVersion\x12%\n" +
@@ -419,7 +428,7 @@ const file_lume_type_v1_receipt_proto_rawDesc = "" +
 	"\brejected\x18\x04 \x01(\x03R\brejected\x12\"\n" +
 	"\fdeduplicated\x18\x05 \x01(\x03R\fdeduplicated\x12\x16\n" +
 	"\x06mapped\x18\x06 \x01(\x03R\x06mapped\x12\"\n" +
-	"\rrows_to_write\x18\a \x01(\x03R\vrowsToWrite\"\xee\x01\n" +
+	"\rrows_to_write\x18\a \x01(\x03R\vrowsToWrite\"\xb1\x02\n" +
 	"\rTargetReceipt\x12\x16\n" +
 	"\x06target\x18\x01 \x01(\tR\x06target\x12\x1c\n" +
 	"\tconnector\x18\x02 \x01(\tR\tconnector\x12\x1a\n" +
@@ -428,7 +437,8 @@ const file_lume_type_v1_receipt_proto_rawDesc = "" +
 	"\aoutcome\x18\x05 \x01(\tR\aoutcome\x12\x18\n" +
 	"\awritten\x18\x06 \x01(\x03R\awritten\x12\x18\n" +
 	"\arefused\x18\a \x01(\x03R\arefused\x12)\n" +
-	"\x10rejects_location\x18\b \x01(\tR\x0frejectsLocationB3Z1github.com/lume-data/lume/gen/lume/type/v1;typev1b\x06proto3"
+	"\x10rejects_location\x18\b \x01(\tR\x0frejectsLocation\x12A\n" +
+	"\x0estaged_rejects\x18\t \x01(\v2\x1a.lume.type.v1.StagedObjectR\rstagedRejectsB3Z1github.com/lume-data/lume/gen/lume/type/v1;typev1b\x06proto3"
 
 var (
 	file_lume_type_v1_receipt_proto_rawDescOnce sync.Once
@@ -449,6 +459,7 @@ var file_lume_type_v1_receipt_proto_goTypes = []any{
 	(*TargetReceipt)(nil),         // 2: lume.type.v1.TargetReceipt
 	nil,                           // 3: lume.type.v1.Receipt.WarningsEntry
 	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
+	(*StagedObject)(nil),          // 5: lume.type.v1.StagedObject
 }
 var file_lume_type_v1_receipt_proto_depIdxs = []int32{
 	1, // 0: lume.type.v1.Receipt.counts:type_name -> lume.type.v1.RecordCounts
@@ -456,11 +467,12 @@ var file_lume_type_v1_receipt_proto_depIdxs = []int32{
 	2, // 2: lume.type.v1.Receipt.targets:type_name -> lume.type.v1.TargetReceipt
 	4, // 3: lume.type.v1.Receipt.start_time:type_name -> google.protobuf.Timestamp
 	4, // 4: lume.type.v1.Receipt.balance_time:type_name -> google.protobuf.Timestamp
-	5, // [5:5] is the sub-list for method output_type
-	5, // [5:5] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	5, // 5: lume.type.v1.TargetReceipt.staged_rejects:type_name -> lume.type.v1.StagedObject
+	6, // [6:6] is the sub-list for method output_type
+	6, // [6:6] is the sub-list for method input_type
+	6, // [6:6] is the sub-list for extension type_name
+	6, // [6:6] is the sub-list for extension extendee
+	0, // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_lume_type_v1_receipt_proto_init() }
@@ -468,6 +480,7 @@ func file_lume_type_v1_receipt_proto_init() {
 	if File_lume_type_v1_receipt_proto != nil {
 		return
 	}
+	file_lume_type_v1_manifest_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
