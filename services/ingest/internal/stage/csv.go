@@ -50,7 +50,11 @@ func (o object) decode(ctx context.Context, encoding string, guess bool, use fun
 	if err != nil {
 		return err
 	}
-	return use(in, decoded, chunk.Limits{Bytes: groupBytes, Records: groupRows, PartBytes: o.batch.partBytes()})
+	limits := chunk.Limits{Bytes: groupBytes, Records: groupRows, PartBytes: o.batch.partBytes()}
+	if n := o.batch.MaxRecords; n > 0 {
+		limits.Records = int(min(n, groupRows)) // A preview need not parse what it does not show.
+	}
+	return use(in, decoded, limits)
 }
 
 // stageText stages an object of text: opens it, prepares it, runs the pipeline and closes the account.
