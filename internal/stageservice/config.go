@@ -36,7 +36,7 @@ type Config struct {
 	Staging string
 	// Slots is how many tasks run at once; default the number of processors, at most 4.
 	Slots int
-	// WorkDir is where tasks keep local files while they run; default `lume` in the system's temporary folder. On one file
+	// WorkDir is where tasks keep local files while they run; default `lume-<user id>` in the system's temporary folder. On one file
 	// system with a staging folder, objects are linked instead of copied.
 	WorkDir string
 	// WorkerTokens are tokens by which control may call; several while they are rotated.
@@ -54,7 +54,7 @@ func (c Config) withDefaults() Config {
 		c.Slots = min(runtime.NumCPU(), 4)
 	}
 	if c.WorkDir == "" {
-		c.WorkDir = filepath.Join(os.TempDir(), "lume")
+		c.WorkDir = filepath.Join(os.TempDir(), fmt.Sprintf("lume-%d", os.Getuid()))
 	}
 	if c.Grace == 0 {
 		c.Grace = worker.DefaultGrace
