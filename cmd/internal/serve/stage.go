@@ -1,8 +1,6 @@
 package serve
 
 import (
-	"os"
-
 	"github.com/spf13/pflag"
 
 	typev1 "github.com/lume-data/lume/gen/lume/type/v1"
@@ -20,23 +18,16 @@ type Stage struct {
 // Register adds the settings of a stage service.
 func (s *Stage) Register(f *pflag.FlagSet) {
 	f.StringVar(&s.ControlAddress, "control-address", "127.0.0.1:7401", "gRPC `address` of control")
-	f.StringVar(&s.WorkDir, "work-dir", "", "`folder` for what attempts need while they run; default one in the system's temporary folder")
+	f.StringVar(&s.WorkDir, "work-dir", "", "`folder` for what attempts need while they run; default lume-<user id> in the system's temporary folder; on the file system of a staging folder objects are linked and not copied")
 	f.IntVar(&s.Slots, "slots", s.Slots, "`number` of tasks at a time")
 }
 
 // Service is the configuration of the service's chassis.
-func (s *Stage) Service(p Process, stage typev1.Stage) (stageservice.Config, error) {
-	dir := s.WorkDir
-	if dir == "" {
-		var err error
-		if dir, err = os.MkdirTemp("", "lume-work-"); err != nil {
-			return stageservice.Config{}, err
-		}
-	}
+func (s *Stage) Service(p Process, stage typev1.Stage) stageservice.Config {
 	return stageservice.Config{
 		Stage: stage, GRPC: s.GRPC(), HTTP: s.HTTP(), Control: s.Dial(p, s.ControlAddress), NATS: s.NATS(p),
-		Staging: s.Staging, Slots: s.Slots, WorkDir: dir, WorkerTokens: s.WorkerTokens, Log: p.Log, Telemetry: p.Telemetry,
-	}, nil
+		Staging: s.Staging, Slots: s.Slots, WorkDir: s.WorkDir, WorkerTokens: s.WorkerTokens, Log: p.Log, Telemetry: p.Telemetry,
+	}
 }
 
 // RootFlag adds the setting of the folders that connectors may use.

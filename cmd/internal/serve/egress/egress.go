@@ -30,10 +30,8 @@ func Command() *cobra.Command {
 			f.Var(&memory, "memory", "`size` of the memory that all tasks together may use for data")
 		},
 		func(ctx context.Context, p serve.Process) (serve.Service, error) {
-			service, err := settings.Service(p, typev1.Stage_STAGE_EGRESS)
-			if err != nil {
-				return nil, err
-			}
-			return egress.New(ctx, egress.Config{Service: service, Registry: all.Registry(), Roots: roots, MemoryBytes: int64(memory)})
+			return egress.New(ctx, egress.Config{
+				Service: settings.Service(p, typev1.Stage_STAGE_EGRESS), Registry: all.Registry(), Roots: roots, MemoryBytes: int64(memory),
+			})
 		})
 }
