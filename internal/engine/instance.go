@@ -51,8 +51,11 @@ func (i *instance) close() error { return errors.Join(i.conn.Close(), i.db.Close
 
 // lock confines the database to the directory and freezes its settings. The order matters: secrets first, files, then
 // the outside world, then the lock itself.
-func (i *instance) lock(cfg childConfig, dir string) error {
+func (i *instance) lock(cfg childConfig, dir string, disabled []string) error {
 	temp := dir + "/" + tempDir
+	if len(disabled) == 0 {
+		disabled = []string{"common_subexpressions"}
+	}
 	settings := []string{
 		"SET allow_persistent_secrets=false",
 		"SET allow_unredacted_secrets=false",
@@ -66,8 +69,7 @@ func (i *instance) lock(cfg childConfig, dir string) error {
 		"SET enable_external_file_cache=false",
 		"SET TimeZone='UTC'",
 		"SET Calendar='gregorian'",
-		// Hoisting of a subexpression out of TRY would make a row's error the batch's.
-		"SET disabled_optimizers='common_subexpressions'",
+		"SET disabled_optimizers=" + Quote(strings.Join(disabled, ",")),
 		"SET allowed_directories=[" + Quote(dir) + "]",
 		"SET disabled_filesystems='HTTPFileSystem,S3FileSystem'",
 		"SET enable_external_access=false",

@@ -9,6 +9,9 @@ type Job struct {
 	Dir string
 	// Timeout is how long the job may take. Default [Config.Timeout].
 	Timeout time.Duration
+	// DisabledOptimizers are steps of the library's planner to leave out. Default: common_subexpressions, which hoists
+	// parts of an expression out of TRY.
+	DisabledOptimizers []string
 	// Steps run in order; the first that fails ends the job.
 	Steps []Step
 }

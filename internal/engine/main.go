@@ -82,7 +82,7 @@ func runJob(cfg childConfig, db *instance, job request) response {
 	var answer response
 	if err := prepare(job.Dir); err != nil {
 		answer.Error = &Error{Reason: ReasonCrashed, Detail: err.Error()}
-	} else if err := db.lock(cfg, job.Dir); err != nil {
+	} else if err := db.lock(cfg, job.Dir, job.DisabledOptimizers); err != nil {
 		answer.Error = asError("lock", err)
 	} else {
 		answer.Steps, answer.Error = db.run(job.Steps)

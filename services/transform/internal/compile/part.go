@@ -1,0 +1,209 @@
+package compile
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/lume-data/lume/internal/engine"
+	"github.com/lume-data/lume/services/transform/internal/cast"
+	"github.com/lume-data/lume/services/transform/internal/expr"
+)
+
+// Part says which part is mapped, and for what.
+type Part struct {
+	// FirstRow is `_row` of the part's first row.
+	FirstRow int64
+	// File is the source's name in coordinates.
+	File string
+	// Locations is true if [LocationsFile] is there.
+	Locations bool
+	Run       Run
+}
+
+// Names of steps whose rows a task reads.
+const (
+	StepFatal   = "find the first row that fails the run"
+	StepSummary = "count and digest"
+	StepLookup  = "check keys of reference "
+)
+
+// copyTo writes a COPY of a query to a Parquet file.
+func copyTo(query, file string) string {
+	return "COPY (" + query + ")\nTO " + cast.Quote(file) + " (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1)"
+}
+
+// CheckLookups returns one step per reference; it answers with the first key that is there twice, if there is one.
+func (p *Plan) CheckLookups() []engine.Step {
+	var steps []engine.Step
+	for i, l := range p.lookups {
+		key := "t." + cast.Ident(p.lookupColumn(expr.Ref{Lookup: l.name, Name: l.key}))
+		steps = append(steps, engine.Step{Name: StepLookup + l.name, Rows: true,
+			SQL: "SELECT CAST(" + key + " AS VARCHAR), count(*) FROM " + p.lookupScan(i) + " WHERE " + key + " IS NOT NULL GROUP BY " + key +
+				" HAVING count(*) > 1 ORDER BY 1 LIMIT 1"})
+	}
+	return steps
+}
+
+// MapPart returns the steps that map a part: they read [PartFile], [LocationsFile] and the references' files, and write
+// [MappedFile], [RejectsFile] and, if the plan has a batch rule, [KeysFile].
+func (p *Plan) MapPart(part Part) []engine.Step {
+	var steps []engine.Step
+	from := p.staged(part.FirstRow)
+	if p.source.Unnested {
+		steps = append(steps, p.mapRecords(from, part)...)
+	} else {
+		steps = append(steps, p.mapRows(from, part)...)
+	}
+	steps = append(steps, p.reasons(part)...)
+	steps = append(steps, p.writeRejects(part))
+	if p.Batch() {
+		steps = append(steps, engine.Step{Name: "write the keys of batch rules", SQL: copyTo(p.keysQuery(), KeysFile)})
+	}
+	return append(steps, p.summary(part))
+}
+
+// mapRows writes the mapped rows of a source whose records are rows, and keeps the rejected ones.
+func (p *Plan) mapRows(from scan, part Part) []engine.Step {
+	return []engine.Step{
+		{Name: "map and write the rows that pass", SQL: copyTo(p.goodRows(from, part.Run, false), MappedFile)},
+		{Name: "find the rest", SQL: p.rest(from, part.Run, MappedFile)},
+		{Name: "keep what is rejected", SQL: p.keep(from)},
+	}
+}
+
+// mapRecords does the same where records become several rows: one bad row rejects its record.
+func (p *Plan) mapRecords(from scan, part Part) []engine.Step {
+	return []engine.Step{
+		{Name: "map the rows that pass", SQL: copyTo(p.goodRows(from, part.Run, true), validFile)},
+		{Name: "find the rest", SQL: p.rest(from, part.Run, validFile)},
+		{Name: "find records with a rejected row", SQL: "CREATE TEMP TABLE bad AS SELECT DISTINCT _record FROM rest WHERE NOT _filtered"},
+		{Name: "write the rows of records that pass", SQL: copyTo("SELECT * EXCLUDE (_record) FROM read_parquet("+cast.Quote(validFile)+
+			") AS m ANTI JOIN bad USING (_record)\nORDER BY _row", MappedFile)},
+		{Name: "keep what is rejected", SQL: p.keep(from)},
+	}
+}
+
+// goodRows is the query of the rows that pass.
+func (p *Plan) goodRows(from scan, run Run, record bool) string {
+	items := []string{"_row"}
+	if record {
+		items = append(items, cast.Ident(RecordColumn))
+	}
+	for _, c := range p.columns {
+		items = append(items, c.final()+" AS "+cast.Ident(c.name))
+	}
+	sql := nest("SELECT "+strings.Join(items, ",\n    "), p.layers(from, run, true))
+	if good := p.good(); len(good) > 0 {
+		sql += "\n  WHERE " + strings.Join(good, "\n    AND ")
+	}
+	return sql
+}
+
+// rest is the statement that lists the rows which are not in the file, and whether the filter left them out.
+func (p *Plan) rest(from scan, run Run, file string) string {
+	filtered := "false"
+	if w := p.wanted(run); w != "" {
+		filtered = "(" + w + " IS NOT DISTINCT FROM false)"
+	}
+	record := ""
+	if p.source.Unnested {
+		record = p.sourceColumn(RecordColumn) + " AS " + cast.Ident(RecordColumn) + ", "
+	}
+	joined := p.joined(from, run)
+	if p.filter == nil {
+		// References cannot decide anything here.
+		joined = from.from
+	}
+	row := p.rowOf(from)
+	if p.filter == nil {
+		row = from.row
+	}
+	return "CREATE TEMP TABLE rest AS\nSELECT r.* FROM (SELECT " + row + " AS _row, " + record + filtered + " AS _filtered\n  FROM " + joined +
+		") AS r\n  ANTI JOIN read_parquet(" + cast.Quote(file) + ") AS m ON r._row = m._row"
+}
+
+// keep is the statement that keeps the staged rows which are rejected.
+func (p *Plan) keep(from scan) string {
+	return "CREATE TEMP TABLE rejected AS\nSELECT s.* FROM (SELECT " + from.row + " AS _row, " + p.keptColumns() + " FROM " + from.from +
+		") AS s\n  SEMI JOIN (SELECT _row FROM rest WHERE NOT _filtered) AS r ON s._row = r._row"
+}
+
+// keptColumns are the columns of rejected rows: all if the record is built from them, else those that are read.
+func (p *Plan) keptColumns() string {
+	var items []string
+	read := map[string]bool{RawColumn: p.source.Raw, RecordColumn: p.source.Unnested}
+	for _, name := range p.SourceColumns {
+		read[name] = true
+	}
+	for i, name := range p.source.layout() {
+		if read[name] || !p.source.Raw {
+			items = append(items, "s."+cast.Ident(p.aliases[i]))
+		}
+	}
+	if len(items) == 0 {
+		return "NULL AS nothing"
+	}
+	return strings.Join(items, ", ")
+}
+
+// keysQuery is the query of a keys file: the mapped rows' numbers, the columns of batch rules, and the rows' hashes.
+func (p *Plan) keysQuery() string {
+	items := []string{"m._row"}
+	from := "read_parquet(" + cast.Quote(MappedFile) + ") AS m"
+	if p.source.Unnested {
+		items = append(items, "v._record")
+		from += " JOIN (SELECT _row, _record FROM read_parquet(" + cast.Quote(validFile) + ")) AS v ON m._row = v._row"
+	}
+	for i, name := range p.keyColumns() {
+		items = append(items, fmt.Sprintf("m.%s AS k%d", cast.Ident(name), i))
+	}
+	return "SELECT " + strings.Join(append(items, p.hash("m.")+" AS h"), ", ") + " FROM " + from
+}
+
+// hash writes the hash of a mapped row.
+func (p *Plan) hash(prefix string) string {
+	items := []string{prefix + "_row"}
+	for _, c := range p.columns {
+		items = append(items, prefix+cast.Ident(c.name))
+	}
+	return "hash(" + strings.Join(items, ", ") + ")"
+}
+
+// summary is the step that counts what came of the part. Its row is read by [ReadSummary].
+func (p *Plan) summary(part Part) engine.Step {
+	from := p.staged(part.FirstRow)
+	mapped := "read_parquet(" + cast.Quote(MappedFile) + ")"
+	digest := "(SELECT coalesce(sum(" + p.hash("") + "::HUGEINT), 0)::VARCHAR FROM " + mapped + ")"
+	if p.Batch() {
+		digest = "(SELECT coalesce(sum(h::HUGEINT), 0)::VARCHAR FROM read_parquet(" + cast.Quote(KeysFile) + "))"
+	}
+	items := []string{
+		"(SELECT count(*) FROM " + from.from + ")",
+		"(SELECT count(*) FROM rest WHERE _filtered)",
+		"(SELECT count(*) FROM reasons)",
+		"(SELECT count(*) FROM " + mapped + ")",
+		"(SELECT count(*) FROM " + mapped + ")",
+		digest,
+		"(SELECT count(*) FROM reasons WHERE len(errors) = 0)",
+	}
+	if p.source.Unnested {
+		items[0] = "(SELECT count(DISTINCT " + p.sourceColumn(RecordColumn) + ") FROM " + from.from + ")"
+		items[1] = "(SELECT count(DISTINCT r._record) FROM rest AS r ANTI JOIN bad USING (_record) ANTI JOIN read_parquet(" + cast.Quote(validFile) + ") AS v ON r._record = v._record WHERE r._filtered)"
+		items[3] = "(SELECT count(DISTINCT v._record) FROM read_parquet(" + cast.Quote(validFile) + ") AS v ANTI JOIN bad USING (_record))"
+	}
+	for _, r := range p.warnings() {
+		items = append(items, "(SELECT count(*) FROM "+mapped+" WHERE NOT "+p.holds(r, func(c *column) string { return cast.Ident(c.name) })+")")
+	}
+	return engine.Step{Name: StepSummary, SQL: "SELECT " + strings.Join(items, ",\n  "), Rows: true}
+}
+
+// warnings are the checks that only warn.
+func (p *Plan) warnings() []*rule {
+	var list []*rule
+	for _, r := range p.rules {
+		if r.check.node != nil && r.policy == policyWarn {
+			list = append(list, r)
+		}
+	}
+	return list
+}
