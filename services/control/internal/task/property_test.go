@@ -104,6 +104,7 @@ func TestNoInterleavingBreaksARun(t *testing.T) {
 			"fail":      m.fail,
 			"release":   m.release,
 			"die":       m.die,
+			"takeover":  m.takeover,
 			"sleep":     m.sleep,
 			"reconcile": m.reconcile,
 			"cancel":    m.cancel,
@@ -255,7 +256,7 @@ func (m *machine) fail(rt *rapid.T) {
 		rt.Skip("seldom before the load, or few runs would get there")
 	}
 	cause := rapid.SampledFrom([]*typev1.Error{
-		failure("NOT_FOUND", "DEFINITE", false), failure("UNAVAILABLE", "PASSING", true), failure("INTERNAL", "UNCLEAR", false),
+		failure("NOT_FOUND", "DEFINITE", false), failure("NOT_FOUND", "DEFINITE", false), failure("UNAVAILABLE", "PASSING", true), failure("INTERNAL", "UNCLEAR", false),
 		failure("CANCELLED", run.ReasonCancelled, false), failure("DEADLINE_EXCEEDED", run.ReasonDeadline, false),
 	}).Draw(rt, "cause")
 	if w.committed && cause.GetReason() == "DEFINITE" {
@@ -267,6 +268,18 @@ func (m *machine) fail(rt *rapid.T) {
 func (m *machine) release(rt *rapid.T) {
 	w := m.pick(rt)
 	m.report(rt, w, m.tasks.Release(m.ctx, proof(w.a)))
+}
+
+// takeover pauses a worker for longer than its lease, and gives its task to another.
+func (m *machine) takeover(rt *rapid.T) {
+	w := m.pick(rt)
+	m.clock.Advance(61 * time.Second)
+	a, err := m.tasks.Claim(m.ctx, w.a.Task.ID, w.a.Task.Kind.Stage(), "w")
+	if errors.Is(err, store.ErrNotClaimable) {
+		return
+	}
+	require.NoError(rt, err)
+	m.workers = append(m.workers, &worker{a: a})
 }
 
 func (m *machine) die(rt *rapid.T) { m.drop(m.pick(rt)) }
@@ -329,7 +342,7 @@ func (m *machine) checkEvents(rt *rapid.T, r store.Run) {
 	require.NoError(rt, err)
 	seen := 0
 	for _, msg := range messages {
-		if msg.Kind != store.MessageRun {
+		if msg.Kind != store.MessageRun || msg.RunID != m.id {
 			continue
 		}
 		seen++
