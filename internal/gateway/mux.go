@@ -35,6 +35,7 @@ var answers = protojson.MarshalOptions{UseProtoNames: true, EmitDefaultValues: t
 var errorJSON = protojson.MarshalOptions{UseProtoNames: true}
 
 func newMux() *runtime.ServeMux {
+	useStrictQuery()
 	return runtime.NewServeMux(
 		runtime.WithMarshalerOption(runtime.MIMEWildcard, &marshaler{runtime.JSONPb{
 			MarshalOptions: answers, UnmarshalOptions: protojson.UnmarshalOptions{DiscardUnknown: false},
@@ -55,7 +56,6 @@ func newMux() *runtime.ServeMux {
 			}
 			return fault.ToStatus(readable(err))
 		}),
-		runtime.SetQueryParameterParser(strictQuery{}),
 		runtime.WithRoutingErrorHandler(func(_ context.Context, _ *runtime.ServeMux, _ runtime.Marshaler, w http.ResponseWriter, r *http.Request, code int) {
 			writeError(w, errRoute(r, code))
 		}),

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+	"sync"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"github.com/grpc-ecosystem/grpc-gateway/v2/utilities"
@@ -14,6 +15,9 @@ import (
 // strictQuery refuses parameters that the request does not have. The default ignores them, and so answers a misspelt
 // filter with everything.
 type strictQuery struct{ runtime.DefaultQueryParser }
+
+// useStrictQuery sets the parser of the process: grpc-gateway has one for all.
+var useStrictQuery = sync.OnceFunc(func() { runtime.NewServeMux(runtime.SetQueryParameterParser(strictQuery{})) })
 
 // Parse implements runtime.QueryParameterParser.
 func (q strictQuery) Parse(msg proto.Message, values url.Values, filter *utilities.DoubleArray) error {

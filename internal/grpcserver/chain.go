@@ -22,6 +22,7 @@ import (
 	"github.com/lume-data/lume/internal/auth"
 	"github.com/lume-data/lume/internal/fault"
 	"github.com/lume-data/lume/internal/loopback"
+	"github.com/lume-data/lume/internal/scrub"
 	"github.com/lume-data/lume/internal/throttle"
 )
 
@@ -30,6 +31,9 @@ const RequestIDHeader = "x-request-id"
 
 // requestIDForm is what a client's own request id must look like; others are replaced.
 var requestIDForm = regexp.MustCompile(`^[0-9A-Za-z._-]{1,64}$`)
+
+// scrubber takes credentials out of URLs in causes. Secrets that it cannot know were scrubbed where they are known.
+var scrubber = scrub.New()
 
 // chain holds what the interceptors share.
 type chain struct {
@@ -165,7 +169,7 @@ func (c *chain) finish(ctx context.Context, method string, start time.Time, err 
 	case codes.Unavailable, codes.ResourceExhausted, codes.DeadlineExceeded:
 		level = slog.LevelWarn
 	}
-	c.log.LogAttrs(ctx, level, "call", append(attrs, slog.String("code", fault.CodeName(e.Code)), slog.Any("error", e))...)
+	c.log.LogAttrs(ctx, level, "call", append(attrs, slog.String("code", fault.CodeName(e.Code)), slog.Any("error", scrubber.Error(e)))...)
 	return fault.ToStatus(e).Err()
 }
 
