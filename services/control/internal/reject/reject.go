@@ -79,6 +79,7 @@ func (s *Service) List(ctx context.Context, runID string, stage typev1.Stage, at
 		from := Cursor{Stage: int32(st)}
 		if at.Stage == int32(st) {
 			from = at
+			from.File = max(from.File, 0)
 		}
 		next, err := s.stage(ctx, p, filesOf(tasks, st), from)
 		if errors.Is(err, staging.ErrNotFound) {
@@ -226,7 +227,7 @@ func (s *stream) open(ctx context.Context, obj *typev1.StagedObject, offset int6
 	if s.file, err = rejectfile.Open(path); err != nil {
 		return fmt.Errorf("open reject file %s: %w", obj.GetKey(), err)
 	}
-	if err := s.file.Skip(min(offset, s.file.Rows())); err != nil {
+	if err := s.file.Skip(min(max(offset, 0), s.file.Rows())); err != nil {
 		return fmt.Errorf("read reject file %s: %w", obj.GetKey(), err)
 	}
 	return s.next()
