@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -22,8 +23,8 @@ const (
 	incomingAge = 24 * time.Hour
 )
 
-// files is a store in a folder. An object becomes visible by a rename after its bytes are on disk, and the rename is on
-// disk before the caller hears of it. Local files are linked in and out where one file system holds both.
+// files is a store in a folder. An object becomes visible by a rename, whole; its bytes and its name are on disk before
+// the caller hears of it. Local files are linked in and out where one file system holds both.
 type files struct{ root string }
 
 func openFiles(u *url.URL) (*files, error) {
@@ -74,68 +75,82 @@ func (f *files) put(ctx context.Context, key, localPath string) ([]byte, int64, 
 			return nil, 0, diskError(err)
 		}
 	}
-	sum, size, err := f.seal(ctx, temp)
-	if err == nil {
-		err = f.publish(temp, key)
-	}
+	file, err := os.Open(temp)
 	if err != nil {
 		_ = os.Remove(temp)
+		return nil, 0, diskError(err)
+	}
+	defer file.Close()
+	dirs, err := f.publish(temp, key)
+	if err != nil {
+		_ = os.Remove(temp)
+		return nil, 0, diskError(err)
+	}
+	synced := make(chan error, 1)
+	go func() { synced <- seal(file, dirs) }()
+	sum, size, err := digest(ctx, file)
+	if err = errors.Join(err, <-synced); err != nil {
+		_ = os.Remove(f.path(key))
 		return nil, 0, diskError(err)
 	}
 	return sum, size, nil
 }
 
-// seal makes a file read-only and durable, and hashes it.
-func (f *files) seal(ctx context.Context, path string) ([]byte, int64, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, 0, err
-	}
-	defer file.Close()
-	sum, size, err := digest(ctx, file)
-	if err != nil {
-		return nil, 0, err
-	}
-	if err = file.Chmod(0o400); err != nil {
-		return nil, 0, err
-	}
-	return sum, size, file.Sync()
-}
-
-// publish gives a durable file its key. A folder can vanish in between, when the last object in it is deleted; then it
-// is made again.
-func (f *files) publish(temp, key string) error {
+// publish gives a file its key, and returns the folders with new names, which are not durable yet. A folder can vanish
+// in between, when the last object in it is deleted; then it is made again.
+func (f *files) publish(temp, key string) ([]string, error) {
 	path := f.path(key)
 	for try := 0; ; try++ {
-		err := f.makeDir(filepath.Dir(path))
+		changed, err := f.makeDir(filepath.Dir(path), nil)
 		if err == nil {
 			err = os.Rename(temp, path)
 		}
 		if err == nil {
-			return syncDir(filepath.Dir(path))
+			return append(changed, filepath.Dir(path)), nil
 		}
 		if !errors.Is(err, fs.ErrNotExist) || try == 100 {
-			return err
+			return nil, err
 		}
 	}
 }
 
-// makeDir creates a folder below the root with its parents, each durable.
-func (f *files) makeDir(dir string) error {
+// seal makes a published file read-only, and then it and its names durable. The file comes first: journals commit its
+// names with it, so that the folders, from the innermost to the outermost, cost little more.
+func seal(file *os.File, dirs []string) error {
+	if err := file.Chmod(0o400); err != nil {
+		return err
+	}
+	if err := file.Sync(); err != nil {
+		return err
+	}
+	for _, dir := range slices.Backward(dirs) {
+		d, err := os.Open(dir)
+		if err != nil {
+			return err
+		}
+		if err = errors.Join(d.Sync(), d.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// makeDir creates a folder below the root with its parents, and adds the folders in which names are new to changed.
+func (f *files) makeDir(dir string, changed []string) ([]string, error) {
 	if dir == f.root {
-		return nil
+		return changed, nil
 	}
 	if info, err := os.Stat(dir); err == nil && info.IsDir() {
-		return nil
+		return changed, nil
 	}
-	parent := filepath.Dir(dir)
-	if err := f.makeDir(parent); err != nil {
-		return err
+	changed, err := f.makeDir(filepath.Dir(dir), changed)
+	if err != nil {
+		return changed, err
 	}
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
+		return changed, err
 	}
-	return syncDir(parent)
+	return append(changed, filepath.Dir(dir)), nil
 }
 
 func (f *files) fetch(ctx context.Context, key, localPath string) ([]byte, int64, error) {
@@ -189,17 +204,16 @@ func (s *fileSink) Write(p []byte) (int, error) {
 
 func (s *fileSink) commit() error {
 	err := context.Cause(s.ctx)
+	var dirs []string
 	if err == nil {
-		err = s.file.Chmod(0o400)
-	}
-	if err == nil {
-		err = s.file.Sync()
-	}
-	if err = errors.Join(err, s.file.Close()); err == nil {
-		err = s.store.publish(s.file.Name(), s.key)
+		dirs, err = s.store.publish(s.file.Name(), s.key)
 	}
 	if err != nil {
-		_ = os.Remove(s.file.Name())
+		s.abort()
+		return diskError(err)
+	}
+	if err = errors.Join(seal(s.file, dirs), s.file.Close()); err != nil {
+		_ = os.Remove(s.store.path(s.key))
 	}
 	return diskError(err)
 }
@@ -265,16 +279,21 @@ func (f *files) remove(_ context.Context, key string) error {
 
 func (f *files) removePrefix(_ context.Context, prefix string) error {
 	dir := f.path(strings.TrimSuffix(prefix, "/"))
-	if err := os.RemoveAll(dir); err != nil {
+	// A writer may add to it meanwhile, and the sweep is for what nobody writes: try again, then leave it to the next one.
+	err := os.RemoveAll(dir)
+	for try := 0; errors.Is(err, syscall.ENOTEMPTY) && try < 10; try++ {
+		err = os.RemoveAll(dir)
+	}
+	if err != nil {
 		return diskError(err)
 	}
 	f.prune(filepath.Dir(dir))
 	return nil
 }
 
-// prune removes folders that are empty, up to the root.
+// prune removes folders that are empty, but for those in the root: they would be made again at once.
 func (f *files) prune(dir string) {
-	for dir != f.root && os.Remove(dir) == nil {
+	for dir != f.root && filepath.Dir(dir) != f.root && os.Remove(dir) == nil {
 		dir = filepath.Dir(dir)
 	}
 }
@@ -290,15 +309,6 @@ func copyFile(ctx context.Context, path string, src *os.File) error {
 		_ = os.Remove(path)
 	}
 	return err
-}
-
-// syncDir makes the names in a folder durable.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // fileError turns a missing file into ErrNotFound.

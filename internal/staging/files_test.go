@@ -91,6 +91,6 @@ func TestEmptyFoldersAreRemovedWithTheirLastObject(t *testing.T) {
 	require.NoError(t, store.Delete(t.Context(), "runs/run_1/ingest/1-1/x"))
 	require.NoDirExists(t, filepath.Join(dir, "runs", "run_1"))
 	require.NoError(t, store.DeletePrefix(t.Context(), "runs/run_2/"))
-	require.NoDirExists(t, filepath.Join(dir, "runs"))
+	require.NoDirExists(t, filepath.Join(dir, "runs", "run_2"))
 	require.DirExists(t, dir)
 }
