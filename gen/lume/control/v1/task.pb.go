@@ -427,7 +427,7 @@ type TaskStatus struct {
 	Kind    TaskKind               `protobuf:"varint,3,opt,name=kind,proto3,enum=lume.control.v1.TaskKind" json:"kind,omitempty"`
 	Part    int32                  `protobuf:"varint,4,opt,name=part,proto3" json:"part,omitempty"`
 	Attempt int32                  `protobuf:"varint,5,opt,name=attempt,proto3" json:"attempt,omitempty"`
-	// running, completed, failed or fenced.
+	// running, completed, failed, released (given back by a worker that stops) or fenced (another attempt took it).
 	State     string                 `protobuf:"bytes,6,opt,name=state,proto3" json:"state,omitempty"`
 	Rows      int64                  `protobuf:"varint,7,opt,name=rows,proto3" json:"rows,omitempty"`
 	StartTime *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
