@@ -66,8 +66,7 @@ func (m mapper) object(err error, key string, write bool) error {
 	if errors.As(err, &api) {
 		code = api.ErrorCode()
 	}
-	var operation *smithy.OperationError
-	if errors.As(err, &operation) && operation.ServiceID == "STS" && status != 0 && status < http.StatusInternalServerError {
+	if ofTokenService(err) && status != 0 && status < http.StatusInternalServerError {
 		return m.coded(m.role(), err, key)
 	}
 	switch {
@@ -99,6 +98,18 @@ func (m mapper) object(err error, key string, write bool) error {
 		return m.coded(m.strange(code), err, key)
 	}
 	return m.coded(m.unreached(err), err, key)
+}
+
+// ofTokenService reports whether it was an inner call to STS that failed.
+func ofTokenService(err error) bool {
+	var operation *smithy.OperationError
+	for errors.As(err, &operation) {
+		if operation.ServiceID == "STS" {
+			return true
+		}
+		err = operation.Err
+	}
+	return false
 }
 
 func (m mapper) coded(e *connector.Error, cause error, key string) error {

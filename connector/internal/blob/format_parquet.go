@@ -17,6 +17,10 @@ const (
 	// groupBytes of compressed pages end a row group, which is held until it is whole.
 	groupBytes = 32 << 20
 	groupRows  = 1 << 20
+	// pageBytes bounds the page and the dictionary that each column of an open group holds uncompressed; columnsBytes all of
+	// them together.
+	pageBytes    = 1 << 20
+	columnsBytes = 64 << 20
 )
 
 // parquetEncoder writes Parquet with the types of the columns, compressed with zstd.
@@ -35,8 +39,10 @@ func newParquetEncoder(w io.Writer, columns []connector.Column) (batchEncoder, e
 		})
 	}
 	schema := arrow.NewSchema(fields, nil)
+	page := min(pageBytes, columnsBytes/int64(max(1, len(columns))))
 	props := parquet.NewWriterProperties(
-		parquet.WithCompression(compress.Codecs.Zstd), parquet.WithCreatedBy("lume"), parquet.WithMaxRowGroupLength(groupRows))
+		parquet.WithCompression(compress.Codecs.Zstd), parquet.WithCreatedBy("lume"), parquet.WithMaxRowGroupLength(groupRows),
+		parquet.WithDataPageSize(page), parquet.WithDictionaryPageSizeLimit(page))
 	// The schema is stored as Arrow's too, so that readers through Arrow see the columns' Lume types.
 	writer, err := pqarrow.NewFileWriter(schema, struct{ io.Writer }{w}, props, pqarrow.NewArrowWriterProperties(pqarrow.WithStoreSchema()))
 	if err != nil {
