@@ -207,3 +207,42 @@ func (p *Plan) warnings() []*rule {
 	}
 	return list
 }
+
+// ShowRows returns the step that answers with the mapped rows of a part as exact text, in order; without those of
+// [DropsFile] if drops is set.
+func (p *Plan) ShowRows(drops bool) engine.Step {
+	items := make([]string, len(p.columns))
+	for i, c := range p.columns {
+		items[i] = "CAST(m." + cast.Ident(c.name) + " AS VARCHAR)"
+		if cast.SQLType(c.typ) == "BLOB" {
+			items[i] = "lower(to_hex(m." + cast.Ident(c.name) + "))"
+			if c.convert.Format == "base64" {
+				items[i] = "to_base64(m." + cast.Ident(c.name) + ")"
+			}
+		}
+	}
+	from := "read_parquet(" + cast.Quote(MappedFile) + ") AS m"
+	if drops {
+		from += " ANTI JOIN read_parquet(" + cast.Quote(DropsFile) + ") AS d ON m._row = d._row"
+	}
+	return engine.Step{Name: "show the mapped rows", Rows: true, SQL: "SELECT " + strings.Join(items, ", ") + " FROM " + from + " ORDER BY m._row"}
+}
+
+// ExplainStep is one statement of what a flow compiles to.
+type ExplainStep struct{ Name, SQL string }
+
+// Explain returns the statements of a part and, if the plan has a batch rule, of the closing task.
+func (p *Plan) Explain() []ExplainStep {
+	part := Part{File: "the batch", Locations: true, Run: Run{ID: "run_ID", SourcePath: "SOURCE_PATH", FlowVersion: "FLOW:vN"}}
+	steps := append(p.CheckLookups(), p.MapPart(part)...)
+	if p.Batch() {
+		one := Range{Part: 0, FirstRow: 0, Count: 1000}
+		steps = append(steps, p.FindDuplicates([]string{PartKeysFile(0)}, []Range{one})...)
+		steps = append(steps, p.RejectDuplicates(part, one))
+	}
+	out := make([]ExplainStep, len(steps))
+	for i, s := range steps {
+		out[i] = ExplainStep{Name: s.Name, SQL: s.SQL}
+	}
+	return out
+}

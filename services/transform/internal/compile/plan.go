@@ -1,6 +1,8 @@
 package compile
 
 import (
+	"strings"
+
 	"github.com/lume-data/lume/connector"
 	"github.com/lume-data/lume/internal/engine"
 	"github.com/lume-data/lume/services/transform/internal/cast"
@@ -141,4 +143,32 @@ func (p *Plan) keyColumns() []string {
 		}
 	}
 	return names
+}
+
+// Warnings returns the names of the checks that only warn, in the order of the summary's last columns.
+func (p *Plan) Warnings() []string {
+	var names []string
+	for _, r := range p.warnings() {
+		names = append(names, r.name)
+	}
+	return names
+}
+
+// UniqueWarnings returns the names of the unique rules that only warn, in the order of [StepWarnings].
+func (p *Plan) UniqueWarnings() []string {
+	var names []string
+	for _, u := range p.uniques() {
+		if u.policy == policyWarn {
+			names = append(names, u.name)
+		}
+	}
+	return names
+}
+
+// Unique returns the name and the columns of the batch rule with that index in a closing's hits.
+func (p *Plan) Unique(i int) (name, columns string) {
+	if all := p.uniques(); i >= 0 && i < len(all) {
+		return all[i].name, strings.Join(all[i].unique, ", ")
+	}
+	return "", ""
 }

@@ -66,6 +66,15 @@ func IngestSource(m *typev1.IngestManifest) Source {
 	return s
 }
 
+// WithLayout returns the source with the columns of its staged file, as that file tells them.
+func (s Source) WithLayout(columns []string) Source {
+	s.Layout = nil
+	if !slices.Equal(s.layout(), columns) {
+		s.Layout = columns
+	}
+	return s
+}
+
 // layout returns the columns of the staged file.
 func (s Source) layout() []string {
 	if len(s.Layout) > 0 {

@@ -1,0 +1,168 @@
+package task
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"google.golang.org/grpc/codes"
+
+	typev1 "github.com/lume-data/lume/gen/lume/type/v1"
+	"github.com/lume-data/lume/internal/fault"
+	"github.com/lume-data/lume/services/transform/internal/compile"
+)
+
+// closing is what closing a batch came to. The files are in the folder.
+type closing struct {
+	rejected, deduplicated, dropped int64
+	digest                          *typev1.RowsDigest
+	warnings                        map[string]int64
+}
+
+// closeBatch finds duplicates over the keys of all parts.
+func (m *Mapper) closeBatch(ctx context.Context, b batch, parts []*typev1.PartManifest, dir string) (*closing, error) {
+	plan, err := m.plans.plan(ctx, b.spec, compile.IngestSource(b.ingest))
+	if err != nil {
+		return nil, err
+	}
+	c := &closing{digest: &typev1.RowsDigest{}}
+	objects := map[string]*typev1.StagedObject{}
+	var files []string
+	var ranges []compile.Range
+	byPart := map[int32]*typev1.StagedPart{}
+	for i, p := range b.ingest.GetParts() {
+		byPart[int32(i)] = p
+		ranges = append(ranges, compile.Range{Part: int32(i), FirstRow: p.GetFirstRow(), Count: p.GetData().GetRows()})
+	}
+	for _, p := range parts {
+		if p.GetKeys() != nil {
+			name := compile.PartKeysFile(p.GetPart())
+			objects[name] = p.GetKeys()
+			files = append(files, name)
+		}
+	}
+	if len(files) == 0 || !plan.Batch() {
+		return c, nil
+	}
+	if err := fetch(ctx, m.store, dir, objects); err != nil {
+		return nil, err
+	}
+	results, err := m.job(ctx, b, dir, plan.FindDuplicates(files, ranges))
+	if err != nil {
+		return nil, err
+	}
+	for name := range objects {
+		_ = os.Remove(filepath.Join(dir, name)) // The disk is needed for parts.
+	}
+	if r, ok := results[compile.StepFatal]; ok && len(r.Rows) > 0 {
+		return nil, m.duplicateFault(plan, r.Rows[0], b.ingest.GetSourceFile())
+	}
+	n, err := numbers(results[compile.StepSummary], 0, 1, 2)
+	if err != nil {
+		return nil, err
+	}
+	c.rejected, c.deduplicated, c.dropped = n[0], n[1], n[2]
+	if c.digest, err = digest(results[compile.StepSummary], 3, c.dropped); err != nil {
+		return nil, err
+	}
+	for i, name := range plan.UniqueWarnings() {
+		count, err := numbers(results[compile.StepWarnings], 1+i)
+		if err != nil {
+			return nil, err
+		}
+		if c.warnings == nil {
+			c.warnings = map[string]int64{}
+		}
+		c.warnings[name] = count[0]
+	}
+	var hit []compile.Range
+	for i := range results[compile.StepParts].Rows {
+		part, err := numbers(engineRow(results[compile.StepParts].Rows[i]), 0)
+		if err != nil {
+			return nil, err
+		}
+		hit = append(hit, ranges[part[0]])
+	}
+	if err := m.rejectDuplicates(ctx, b, dir, byPart, hit); err != nil {
+		return nil, err
+	}
+	return c, m.checkClosing(c, dir)
+}
+
+// rejectDuplicates writes the reject file, one part at a time, so that the disk holds the records of one part.
+func (m *Mapper) rejectDuplicates(ctx context.Context, b batch, dir string, parts map[int32]*typev1.StagedPart, hit []compile.Range) error {
+	var written []int32
+	for _, r := range hit {
+		part := parts[r.Part]
+		objects := map[string]*typev1.StagedObject{compile.PartFile: part.GetData()}
+		if part.GetLocations() != nil {
+			objects[compile.LocationsFile] = part.GetLocations()
+		}
+		if err := fetch(ctx, m.store, dir, objects); err != nil {
+			return err
+		}
+		_, layout, err := footer(filepath.Join(dir, compile.PartFile))
+		if err != nil {
+			return err
+		}
+		plan, err := m.plans.plan(ctx, b.spec, compile.IngestSource(b.ingest).WithLayout(layout))
+		if err != nil {
+			return err
+		}
+		p := compile.Part{FirstRow: part.GetFirstRow(), File: b.ingest.GetSourceFile(), Locations: part.GetLocations() != nil, Run: b.properties()}
+		if _, err := m.job(ctx, b, dir, steps(plan.RejectDuplicates(p, r))); err != nil {
+			return err
+		}
+		for name := range objects {
+			if err := os.Remove(filepath.Join(dir, name)); err != nil {
+				return err
+			}
+		}
+		written = append(written, r.Part)
+	}
+	switch len(written) {
+	case 0:
+		return nil
+	case 1:
+		return os.Rename(filepath.Join(dir, compile.PartRejectsFile(written[0])), filepath.Join(dir, compile.RejectsFile))
+	}
+	_, err := m.job(ctx, b, dir, steps(compile.JoinRejects(written)))
+	return err
+}
+
+// checkClosing holds the engine's counts against the files that were written.
+func (m *Mapper) checkClosing(c *closing, dir string) error {
+	drops, _, err := footer(filepath.Join(dir, compile.DropsFile))
+	if err != nil {
+		return err
+	}
+	if drops != c.dropped {
+		return imbalance("%d rows are dropped as duplicates, but the file has %d", c.dropped, drops)
+	}
+	var rejects int64
+	if c.rejected > 0 {
+		if rejects, _, err = footer(filepath.Join(dir, compile.RejectsFile)); err != nil {
+			return err
+		}
+	}
+	if rejects != c.rejected {
+		return imbalance("%d records are rejected as duplicates, but the file has %d", c.rejected, rejects)
+	}
+	return nil
+}
+
+// duplicateFault is the error of a unique rule that fails the run.
+func (m *Mapper) duplicateFault(plan *compile.Plan, row []*string, file string) error {
+	r := engineRow(row)
+	at := &typev1.Coordinate{File: file}
+	if n, err := numbers(r, 0); err == nil {
+		at.Row = &n[0]
+	}
+	index, _ := r.Text(0, 1)
+	i, _ := strconv.Atoi(index)
+	name, columns := plan.Unique(i)
+	return fault.New(codes.FailedPrecondition, ReasonRuleFailed, "rule %s fails the run: another row of the batch has the same %s", name, columns).
+		WithMeta("rule", name).WithColumn(columns).WithCoordinate(at).WithStage(typev1.Stage_STAGE_TRANSFORM).
+		WithNext("correct the batch, or give the rule on_error: reject")
+}
