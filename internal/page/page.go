@@ -61,6 +61,9 @@ func Decode(key []byte, token string, cursor any, filter ...any) error {
 	if err != nil || len(data) < 1+macSize || data[0] != format {
 		return errInvalid
 	}
+	if base64.RawURLEncoding.EncodeToString(data) != token {
+		return errInvalid // Line ends and stray last bits, which the decoder ignores.
+	}
 	sum, body := data[1:1+macSize], data[1+macSize:]
 	if !hmac.Equal(sum, mac(key, body, filter)) {
 		return errInvalid

@@ -28,6 +28,7 @@ func TestATokenWorksOnlyWithItsFiltersAndKey(t *testing.T) {
 		require.Equal(t, cursor, got)
 		require.Error(t, page.Decode(key, token, &got, append(args, "more")...))
 		require.Error(t, page.Decode([]byte("other"), token, &got, args...))
+		require.Error(t, page.Decode(key, token+"\n", &got, args...))
 	})
 }
 

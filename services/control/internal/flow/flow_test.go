@@ -1,0 +1,198 @@
+package flow
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	contract "github.com/lume-data/lume/connector"
+	flowv1 "github.com/lume-data/lume/gen/lume/flow/v1"
+)
+
+func TestOnlyPlaceholdersOutsideOfStringsNamesAndCommentsCount(t *testing.T) {
+	t.Parallel()
+	for query, want := range map[string]int{
+		"SELECT * FROM t WHERE b = :source_path":                           1,
+		"SELECT :source_path, :source_path":                                2,
+		"SELECT ':source_path'":                                            0,
+		"SELECT 'it''s :source_path'":                                      0,
+		`SELECT E'\' :source_path' `:                                       0,
+		`SELECT ":source_path"`:                                            0,
+		"SELECT `:source_path`":                                            0,
+		"SELECT 1 -- :source_path":                                         0,
+		"SELECT 1 -- x\n, :source_path":                                    1,
+		"SELECT 1 -- x\r, :source_path":                                    1,
+		"SELECT /* :source_path /* nested */ :source_path */ :source_path": 1,
+		"SELECT $$ :source_path $$, $x$ $$ :source_path $x$":               0,
+		"SELECT a$b$, :source_path, c$b$":                                  1,
+		"SELECT x::source_path":                                            0,
+		"SELECT :source_paths":                                             0,
+		"SELECT :source_path::text":                                        1,
+		"SELECT a:source_path":                                             1,
+		"SELECT $1, :source_path":                                          1,
+	} {
+		n, problem := placeholders(query)
+		require.Empty(t, problem, query)
+		require.Equal(t, want, n, query)
+	}
+	for _, query := range []string{"SELECT 'x", `SELECT "x`, "SELECT /* x", "SELECT $$ x", "SELECT `x"} {
+		_, problem := placeholders(query)
+		require.NotEmpty(t, problem, query)
+	}
+}
+
+func FuzzPlaceholders(f *testing.F) {
+	f.Add("SELECT ':source_path' -- :source_path\n:source_path /* $$ */ $x$ :source_path $x$")
+	f.Fuzz(func(t *testing.T, query string) {
+		n, problem := placeholders(query)
+		if problem != "" {
+			return
+		}
+		if n > strings.Count(query, contract.Placeholder) {
+			t.Fatalf("%d placeholders in %q", n, query)
+		}
+		// A placeholder in a line of its own is always seen, unless a line comment or the like is still open: none is.
+		if more, problem := placeholders(query + "\n " + contract.Placeholder); problem != "" || more != n+1 {
+			t.Fatalf("%d placeholders, then %d (%s), in %q", n, more, problem, query)
+		}
+	})
+}
+
+func kinds(name string) (contract.Spec, bool) {
+	specs := map[string]contract.Spec{
+		"bucket": {Type: "bucket", Source: true, Target: true, ObjectStore: true},
+		"db":     {Type: "db", Source: true, Target: true},
+		"reader": {Type: "reader", Source: true},
+		"writer": {Type: "writer", Target: true},
+	}
+	spec, ok := specs[name]
+	return spec, ok
+}
+
+func valid() *flowv1.Flow {
+	return &flowv1.Flow{
+		Name: "f", Source: &flowv1.Source{Connector: "bucket", Format: &flowv1.Source_Csv{Csv: &flowv1.Csv{}}},
+		Columns: []*flowv1.Column{{Name: "id", Type: "string", Key: true}, {Name: "n", Type: "decimal(10,2)"}},
+		Target:  &flowv1.Target{Connector: "db", Table: "t", Mode: "append"},
+	}
+}
+
+func query(text string) *flowv1.Source {
+	return &flowv1.Source{Connector: "db", Format: &flowv1.Source_Query{Query: text}}
+}
+
+func TestEachMistakeIsToldAtItsPlace(t *testing.T) {
+	t.Parallel()
+	csv := func(c *flowv1.Csv) func(*flowv1.Flow) {
+		return func(f *flowv1.Flow) { f.Source.Format = &flowv1.Source_Csv{Csv: c} }
+	}
+	target := func(t *flowv1.Target) func(*flowv1.Flow) { return func(f *flowv1.Flow) { f.Target = t } }
+	reference := func(r *flowv1.Reference) func(*flowv1.Flow) {
+		r.Key, r.On = "k", "id"
+		return func(f *flowv1.Flow) { f.References = append(f.References, r) }
+	}
+	for name, c := range map[string]struct {
+		change func(*flowv1.Flow)
+		want   []string
+	}{
+		"valid":                 {func(*flowv1.Flow) {}, nil},
+		"valid query":           {func(f *flowv1.Flow) { f.Source = query("SELECT 1 WHERE b = :source_path") }, nil},
+		"no connector":          {func(f *flowv1.Flow) { f.Source.Connector = "gone" }, []string{"source.connector CONNECTOR_NOT_FOUND"}},
+		"no source":             {func(f *flowv1.Flow) { f.Source.Connector = "writer" }, []string{"source.connector CONNECTOR_ROLE"}},
+		"csv of a database":     {func(f *flowv1.Flow) { f.Source.Connector = "db" }, []string{"source.query REQUIRED"}},
+		"query of a bucket":     {func(f *flowv1.Flow) { f.Source = query(":source_path"); f.Source.Connector = "bucket" }, []string{"source.query CONNECTOR_ROLE"}},
+		"no placeholder":        {func(f *flowv1.Flow) { f.Source = query("SELECT ':source_path'") }, []string{"source.query PLACEHOLDER"}},
+		"open string":           {func(f *flowv1.Flow) { f.Source = query("SELECT ':source_path") }, []string{"source.query INVALID_VALUE"}},
+		"compressed query":      {func(f *flowv1.Flow) { f.Source = query(":source_path"); f.Source.Compression = "gzip" }, []string{"source.compression CONFLICTING_FIELDS"}},
+		"quote is delimiter":    {csv(&flowv1.Csv{Delimiter: proto.String(`"`)}), []string{"source.csv.quote CONFLICTING_FIELDS"}},
+		"line end as delimiter": {csv(&flowv1.Csv{Delimiter: proto.String("\n")}), []string{"source.csv.delimiter INVALID_VALUE"}},
+		"no header, no names":   {csv(&flowv1.Csv{Header: proto.Bool(false)}), []string{"source.csv.column_names REQUIRED"}},
+		"names twice":           {csv(&flowv1.Csv{Header: proto.Bool(false), ColumnNames: []string{"a", "A", ""}}), []string{"source.csv.column_names[1] DUPLICATE_NAME", "source.csv.column_names[2] REQUIRED"}},
+		"unnest of csv":         {func(f *flowv1.Flow) { f.Unnest = &flowv1.Unnest{Path: "a", As: "run"} }, []string{"unnest CONFLICTING_FIELDS", "unnest.as RESERVED_NAME"}},
+		"reference of a bucket": {reference(&flowv1.Reference{Name: "r", Connector: "bucket"}), []string{"references[0].path REQUIRED"}},
+		"reference by query":    {reference(&flowv1.Reference{Name: "r", Connector: "db"}), []string{"references[0].query REQUIRED"}},
+		"reference by batch":    {reference(&flowv1.Reference{Name: "r", Connector: "db", Format: &flowv1.Reference_Query{Query: ":source_path"}}), []string{"references[0].query PLACEHOLDER"}},
+		"reference with both":   {reference(&flowv1.Reference{Name: "r", Connector: "db", Path: "p", Format: &flowv1.Reference_Query{Query: "SELECT 1"}}), []string{"references[0].path CONFLICTING_FIELDS"}},
+		"case of columns":       {func(f *flowv1.Flow) { f.Columns[1].Name = "ID" }, []string{"columns[1].name DUPLICATE_NAME"}},
+		"reserved row":          {func(f *flowv1.Flow) { f.Columns[1].Name = "_ROW" }, []string{"columns[1].name RESERVED_NAME"}},
+		"nul":                   {func(f *flowv1.Flow) { f.Columns[1].Name = "a\x00b" }, []string{"columns[1].name INVALID_VALUE"}},
+		"type":                  {func(f *flowv1.Flow) { f.Columns[1].Type = "decimal(50,2)" }, []string{"columns[1].type INVALID_VALUE"}},
+		"duplicates, no key":    {func(f *flowv1.Flow) { f.Columns[0].Key = false; f.Duplicates = "keep_last" }, []string{"duplicates CONFLICTING_FIELDS"}},
+		"no target":             {target(nil), []string{"target REQUIRED"}},
+		"both targets":          {func(f *flowv1.Flow) { f.Targets = []*flowv1.Target{f.GetTarget()} }, []string{"targets CONFLICTING_FIELDS"}},
+		"targets twice":         {func(f *flowv1.Flow) { f.Targets, f.Target = []*flowv1.Target{f.GetTarget(), f.GetTarget()}, nil }, []string{"targets NOT_SUPPORTED", "targets[1].name DUPLICATE_NAME"}},
+		"upsert without key":    {func(f *flowv1.Flow) { f.Columns[0].Key = false; f.Target.Mode = "upsert" }, []string{"target.mode CONFLICTING_FIELDS"}},
+		"upsert to objects":     {target(&flowv1.Target{Connector: "bucket", Prefix: "p", Mode: "upsert"}), []string{"target.mode NOT_SUPPORTED"}},
+		"table of a bucket":     {target(&flowv1.Target{Connector: "bucket", Table: "t", Mode: "append", Rejects: "r", Create: true}), []string{"target.table CONNECTOR_ROLE", "target.rejects CONFLICTING_FIELDS", "target.create CONFLICTING_FIELDS"}},
+		"prefix of a database":  {target(&flowv1.Target{Connector: "db", Prefix: "p", Mode: "append", Format: "csv"}), []string{"target.prefix CONNECTOR_ROLE", "target.format CONFLICTING_FIELDS"}},
+		"rejects among rows":    {target(&flowv1.Target{Connector: "db", Table: "t", Mode: "append", Rejects: "t"}), []string{"target.rejects CONFLICTING_FIELDS"}},
+		"target that cannot":    {target(&flowv1.Target{Connector: "reader", Prefix: "p", Mode: "append"}), []string{"target.connector CONNECTOR_ROLE"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := valid()
+			c.change(f)
+			var got []string
+			for _, p := range check(f, kinds, true) {
+				require.NotEmpty(t, p.Message)
+				got = append(got, p.Field+" "+p.Reason)
+			}
+			require.ElementsMatch(t, c.want, got)
+		})
+	}
+}
+
+func TestADigestIsTheSameForTheSameMeaningAndAnotherForAnother(t *testing.T) {
+	t.Parallel()
+	f := valid()
+	f.Columns[1].OnError = structpb.NewStructValue(&structpb.Struct{Fields: map[string]*structpb.Value{"default": structpb.NewStringValue("<0>")}})
+	f.ErrorBudget = &flowv1.ErrorBudget{MaxRejectedRatio: proto.Float64(0.05)}
+	first, err := digest(normalise(f), "engine 1")
+	require.NoError(t, err)
+	for range 20 { // protojson varies its spaces on purpose.
+		again, err := digest(normalise(proto.CloneOf(f)), "engine 1")
+		require.NoError(t, err)
+		require.Equal(t, first, again)
+	}
+
+	list := proto.CloneOf(f)
+	list.Targets, list.Target = []*flowv1.Target{list.GetTarget()}, nil
+	same, err := digest(normalise(list), "engine 1")
+	require.NoError(t, err)
+	require.Equal(t, first, same)
+	for name, change := range map[string]func(*flowv1.Flow){
+		"expression": func(f *flowv1.Flow) { f.Columns[1].From = "trim(n)" },
+		"order":      func(f *flowv1.Flow) { f.Columns[0], f.Columns[1] = f.Columns[1], f.Columns[0] },
+		"presence":   func(f *flowv1.Flow) { f.Source.GetCsv().Delimiter = proto.String(",") },
+		"ratio":      func(f *flowv1.Flow) { f.ErrorBudget.MaxRejectedRatio = proto.Float64(0.050000000000000003 * 2) },
+	} {
+		other := proto.CloneOf(f)
+		change(other)
+		sum, err := digest(normalise(other), "engine 1")
+		require.NoError(t, err)
+		require.NotEqual(t, first, sum, name)
+	}
+	sum, err := digest(normalise(f), "engine 2")
+	require.NoError(t, err)
+	require.NotEqual(t, first, sum)
+}
+
+func TestCanonicalJSONIsPinned(t *testing.T) {
+	t.Parallel()
+	text, err := canonical(normalise(valid()))
+	require.NoError(t, err)
+	require.Equal(t, `{"columns":[{"key":true,"name":"id","type":"string"},{"name":"n","type":"decimal(10,2)"}],"name":"f",`+
+		`"source":{"connector":"bucket","csv":{}},"target":{"connector":"db","mode":"append","name":"main","table":"t"}}`, string(text))
+}
+
+func TestTheConnectorsOfAFlowAreNamedOnce(t *testing.T) {
+	t.Parallel()
+	f := valid()
+	f.References = []*flowv1.Reference{{Connector: "db"}, {Connector: "lookup"}}
+	require.Equal(t, []string{"bucket", "db", "lookup"}, connectorsOf(f))
+	f.References = nil
+	require.Equal(t, []string{"bucket"}, sourceConnectorsOf(f))
+}
