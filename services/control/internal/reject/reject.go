@@ -103,17 +103,21 @@ type stageFiles struct {
 func filesOf(tasks []store.Task, stage typev1.Stage) stageFiles {
 	var f stageFiles
 	for _, t := range tasks {
-		if t.Kind.Stage() != stage || t.State != store.TaskDone {
+		if t.Kind.Stage() != stage {
 			continue
 		}
 		m := t.Manifest
-		for _, o := range []*typev1.StagedObject{m.GetIngest().GetRejects(), m.GetPart().GetRejects(), m.GetLoad().GetRejects()} {
+		for _, o := range []*typev1.StagedObject{m.GetIngest().GetRejects(), m.GetPart().GetRejects()} {
 			if o != nil {
 				f.main = append(f.main, o)
 			}
 		}
 		if o := m.GetClosing().GetRejects(); o != nil {
 			f.closing = o
+		}
+		// Of a load that failed and a settlement that found one committed, the settlement is right.
+		if o := m.GetLoad().GetRejects(); o != nil {
+			f.main = []*typev1.StagedObject{o}
 		}
 	}
 	return f

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -31,9 +32,14 @@ func (st *step) fail(ctx context.Context, cause *typev1.Error, partial *typev1.R
 	}
 	st.task.Errors++
 	st.task.Error = cause
-	if st.task.Kind == store.TaskLoad && !definite(cause, partial) {
-		st.Run.Uncertain = true
-		st.Dirty()
+	if st.task.Kind == store.TaskLoad {
+		if !definite(cause, partial) {
+			st.Run.Uncertain = true
+			st.Dirty()
+		}
+		if rejects := stagedRejects(st.task, partial); rejects != nil {
+			st.task.Manifest = &typev1.Manifest{Output: &typev1.Manifest_Load{Load: &typev1.LoadManifest{Rejects: rejects}}}
+		}
 	}
 	switch {
 	case st.task.Kind == store.TaskSettle:
@@ -52,6 +58,17 @@ func (st *step) fail(ctx context.Context, cause *typev1.Error, partial *typev1.R
 		return err
 	}
 	return st.Stop(ctx, endState(cause), cause)
+}
+
+// stagedRejects are the rows that the target refused in an attempt that failed, as far as they were staged: they are
+// worth reading all the same.
+func stagedRejects(t store.Task, partial *typev1.Receipt) *typev1.StagedObject {
+	for _, target := range partial.GetTargets() {
+		if o := target.GetStagedRejects(); o != nil && strings.HasPrefix(o.GetKey(), StagingPrefix(t)) {
+			return o
+		}
+	}
+	return nil
 }
 
 // definite tells whether an attempt to load that failed has certainly left nothing in the target, and never will: its
@@ -128,16 +145,21 @@ func (st *step) ready(ctx context.Context, t store.Task, delay time.Duration) er
 
 // Release gives a claimed task back unfinished; the attempt does not count. store.ErrFenced if the claim is stale.
 func (s *Service) Release(ctx context.Context, claim store.Claim) error {
+	return s.release(ctx, claim, true)
+}
+
+// release gives a task back that its worker may have begun, or that never reached one.
+func (s *Service) release(ctx context.Context, claim store.Claim, begun bool) error {
 	released := func(t store.Task) bool {
 		return t.State == store.TaskCancelled || (t.State == store.TaskReady && t.Attempt == claim.Attempt-1)
 	}
 	return s.on(ctx, claim, released, func(st *step) error {
-		if st.task.Kind == store.TaskLoad {
+		if st.task.Kind == store.TaskLoad && begun {
 			st.Run.Uncertain = true
 			st.Dirty()
-			if st.Run.Ending != nil {
-				return st.drop(ctx, store.TaskCancelled)
-			}
+		}
+		if st.task.Kind == store.TaskLoad && st.Run.Ending != nil {
+			return st.drop(ctx, store.TaskCancelled)
 		}
 		st.task.Attempt--
 		return st.ready(ctx, st.task, 0)

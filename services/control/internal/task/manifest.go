@@ -13,12 +13,13 @@ import (
 var noTime time.Time
 
 // checkManifest refuses a manifest of another kind of task, of another part, or with objects that are not this
-// attempt's.
+// attempt's. Only a load can name what an earlier attempt has staged: the rejects that stand in the target's marker.
 func checkManifest(t store.Task, m *typev1.Manifest) error {
 	refuse := func(format string, args ...any) error {
 		return &ManifestError{TaskID: t.ID, Message: fmt.Sprintf(format, args...)}
 	}
 	var objects []*typev1.StagedObject
+	below := StagingPrefix(t)
 	switch t.Kind {
 	case store.TaskStage:
 		ingest := m.GetIngest()
@@ -52,10 +53,11 @@ func checkManifest(t store.Task, m *typev1.Manifest) error {
 			return refuse("a %s task needs a load manifest", t.Kind)
 		}
 		objects = append(objects, m.GetLoad().GetRejects())
+		below = stagePrefix(t)
 	}
 	for _, o := range objects {
-		if o != nil && !strings.HasPrefix(o.GetKey(), StagingPrefix(t)) {
-			return refuse("object %q is not below %s", o.GetKey(), StagingPrefix(t))
+		if o != nil && !strings.HasPrefix(o.GetKey(), below) {
+			return refuse("object %q is not below %s", o.GetKey(), below)
 		}
 	}
 	return nil

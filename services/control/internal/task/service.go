@@ -10,6 +10,7 @@ import (
 	"github.com/lume-data/lume/connector"
 	flowv1 "github.com/lume-data/lume/gen/lume/flow/v1"
 	typev1 "github.com/lume-data/lume/gen/lume/type/v1"
+	"github.com/lume-data/lume/internal/fault"
 	"github.com/lume-data/lume/internal/receipt"
 	"github.com/lume-data/lume/services/control/internal/run"
 	"github.com/lume-data/lume/services/control/internal/store"
@@ -155,25 +156,33 @@ func (s *Service) Claim(ctx context.Context, taskID string, stage typev1.Stage, 
 }
 
 // giveBack undoes a claim whose assignment could not be put together: uncounted if the database was away, else as an
-// error that is worth a retry, so that it cannot go on for ever.
+// error that counts, so that it cannot go on for ever. A load that never began has left nothing in its target.
 func (s *Service) giveBack(ctx context.Context, t store.Task, cause error) error {
 	claim := store.Claim{TaskID: t.ID, Attempt: t.Attempt, Fence: t.Fence}
 	// The caller may be gone; the task must not wait for its lease to lapse.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	if errors.Is(cause, store.ErrUnavailable) || errors.Is(cause, context.Canceled) || errors.Is(cause, context.DeadlineExceeded) {
-		return s.Release(ctx, claim)
+		return s.release(ctx, claim, false)
 	}
-	return s.Fail(ctx, claim, &typev1.Error{
-		Code: "INTERNAL", Reason: "TASK_NOT_ASSIGNED", Stage: t.Kind.Stage(), Retryable: true,
-		Message:    "control could not put the task's settings together; its log has the cause",
-		NextAction: "check that the connectors of the flow exist and that their secrets can be unsealed",
-	}, nil)
+	shown := fault.From(cause).WithStage(t.Kind.Stage()).Proto()
+	if shown.GetReason() == fault.ReasonInternal {
+		shown.Reason, shown.Retryable = "TASK_NOT_ASSIGNED", true
+		shown.Message = "control could not put the task's settings together; its log has the cause"
+		shown.NextAction = "check that the connectors of the flow exist and that their secrets can be unsealed"
+	}
+	untouched := &typev1.Receipt{RunId: t.RunID, Targets: []*typev1.TargetReceipt{{Outcome: string(store.OutcomeAborted)}}}
+	return s.Fail(ctx, claim, shown, untouched)
 }
 
 // StagingPrefix is where the outputs of an attempt go.
 func StagingPrefix(t store.Task) string {
-	return fmt.Sprintf("runs/%s/%s/%d-%d/", t.RunID, stageName(t.Kind.Stage()), t.Attempt, t.Fence)
+	return fmt.Sprintf("%s%d-%d/", stagePrefix(t), t.Attempt, t.Fence)
+}
+
+// stagePrefix is where the outputs of all attempts of a stage go.
+func stagePrefix(t store.Task) string {
+	return fmt.Sprintf("runs/%s/%s/", t.RunID, stageName(t.Kind.Stage()))
 }
 
 func stageName(s typev1.Stage) string {

@@ -8,10 +8,12 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
 
 	flowv1 "github.com/lume-data/lume/gen/lume/flow/v1"
 	typev1 "github.com/lume-data/lume/gen/lume/type/v1"
+	"github.com/lume-data/lume/internal/fault"
 	"github.com/lume-data/lume/services/control/internal/controltest"
 	"github.com/lume-data/lume/services/control/internal/run"
 	"github.com/lume-data/lume/services/control/internal/store"
@@ -354,6 +356,9 @@ func TestAManifestOfSomethingElseIsRefused(t *testing.T) {
 	a = b.claim(store.TaskLoad, 0)
 	refused(a, controltest.Aborted(b.id))
 	refused(a, controltest.Loaded(&typev1.Receipt{RunId: "run_other"}, 0))
+	strange := b.load(a, 1)
+	strange.GetLoad().Rejects = &typev1.StagedObject{Key: "runs/" + b.id + "/ingest/1-1/rejects.parquet"}
+	refused(a, strange)
 	m := controltest.Aborted(b.id)
 	m.GetLoad().ReceiptJson = "{"
 	refused(a, m)
@@ -384,9 +389,11 @@ func TestAClaimThatCannotBeAssignedIsGivenBack(t *testing.T) {
 		err      error
 		attempts int32
 		errors   int32
+		reason   string
 	}{
 		{err: store.ErrUnavailable},
-		{err: errors.New("keyset"), attempts: 1, errors: 1},
+		{err: errors.New("keyset"), attempts: 1, errors: 1, reason: "TASK_NOT_ASSIGNED"},
+		{err: fault.New(codes.Unavailable, "KMS_AWAY", "away").AsRetryable(), attempts: 1, errors: 1, reason: "KMS_AWAY"},
 	} {
 		b := setup(t)
 		s := task.NewService(b.db, broken{c.err}, task.Config{})
@@ -396,5 +403,19 @@ func TestAClaimThatCannotBeAssignedIsGivenBack(t *testing.T) {
 		require.Equal(t, store.TaskReady, got.State)
 		require.Equal(t, c.attempts, got.Attempt)
 		require.Equal(t, c.errors, got.Errors)
+		require.Equal(t, c.reason, got.Error.GetReason())
 	}
+}
+
+func TestAnAssignmentThatCanNeverBePutTogetherFailsTheRun(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.toLoad()
+	s := task.NewService(b.db, broken{fault.New(codes.FailedPrecondition, "SECRET_MISSING", "m")}, task.Config{})
+	_, err := s.Claim(t.Context(), b.taskID(store.TaskLoad, 0), typev1.Stage_STAGE_EGRESS, "w")
+	require.Error(t, err)
+	v := b.run()
+	require.Equal(t, store.RunFailed, v.State, "a load that never began needs no settlement")
+	require.Equal(t, "SECRET_MISSING", v.Error.GetReason())
+	require.Equal(t, typev1.Stage_STAGE_EGRESS, v.Error.GetStage())
 }

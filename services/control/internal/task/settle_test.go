@@ -273,3 +273,30 @@ func TestASettlementWhoseWorkersDieLeavesTheRunUnsettled(t *testing.T) {
 	b.complete(b.claim(store.TaskSettle, 0), controltest.Aborted(b.id))
 	require.Equal(t, store.OutcomeAborted, b.run().Outcome)
 }
+
+func TestTheRowsThatALoadRefusedAreKeptThoughItFailed(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.toLoad()
+	load := b.claim(store.TaskLoad, 0)
+	partial := controltest.Receipt(&typev1.Receipt{RunId: b.id}, "ABORTED", 0, 3)
+	partial.Targets[0].StagedRejects = controltest.Object(load, "rejects.parquet", 3)
+	require.NoError(t, b.Fail(t.Context(), proof(load), failure("FAILED_PRECONDITION", "ERROR_BUDGET_EXCEEDED", false), partial))
+	require.Equal(t, store.RunFailed, b.run().State)
+	got := b.task(store.TaskLoad, 0)
+	require.Equal(t, store.TaskFailed, got.State)
+	require.EqualValues(t, 3, got.Manifest.GetLoad().GetRejects().GetRows())
+}
+
+func TestALoadThatFindsAnEarlierCommitNamesItsRejects(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.toLoad()
+	first := b.claim(store.TaskLoad, 0)
+	b.clock.Advance(time.Minute)
+	second := b.claim(store.TaskLoad, 0)
+	m := b.load(second, 1)
+	m.GetLoad().Rejects = controltest.Object(first, "rejects.parquet", 1)
+	b.complete(second, m)
+	require.Equal(t, store.RunPartialFailed, b.run().State)
+}
