@@ -3,7 +3,6 @@ package bus
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"sort"
@@ -57,7 +56,7 @@ func TestAWakeUpReachesAWorkerOnceWithItsTrace(t *testing.T) {
 	stop := consume(t, b, 2, func(ctx context.Context, ev *eventv1.StageEvent, d Delivery) {
 		assert.Equal(t, 1, d.Attempt())
 		assert.NotEmpty(t, d.Headers()["traceparent"])
-		assert.NoError(t, d.Ack(ctx))
+		noError(t, d.Ack(ctx))
 		got <- ev.GetTaskId() + trace.SpanContextFromContext(ctx).TraceID().String()[:2]
 	})
 	tasks := []string{<-got, <-got}
@@ -83,7 +82,7 @@ func TestAWorkerGetsNoMoreThanItHasSlotsFor(t *testing.T) {
 		}
 		<-release
 		running.Add(-1)
-		assert.NoError(t, d.Ack(ctx))
+		noError(t, d.Ack(ctx))
 		handled.Add(1)
 	})
 	eventually(t, "three run", func() bool { return running.Load() == 3 })
@@ -103,8 +102,8 @@ func TestAStoppedWorkerFinishesWhatItHasAndGivesTheRestToOthers(t *testing.T) {
 	stop := consume(t, b, 1, func(ctx context.Context, ev *eventv1.StageEvent, d Delivery) {
 		started <- ev.GetTaskId()
 		<-release
-		assert.NoError(t, ctx.Err(), "a handler goes on while consumption stops")
-		assert.NoError(t, d.Ack(ctx))
+		noError(t, ctx.Err()) // A handler goes on while consumption stops.
+		noError(t, d.Ack(ctx))
 	})
 	require.NoError(t, b.PublishStage(t.Context(), "1", event("t1"), nil))
 	require.Equal(t, "t1", <-started)
@@ -120,7 +119,7 @@ func TestAStoppedWorkerFinishesWhatItHasAndGivesTheRestToOthers(t *testing.T) {
 	<-stopped
 	other := make(chan string, 1)
 	consume(t, b, 1, func(ctx context.Context, ev *eventv1.StageEvent, d Delivery) {
-		assert.NoError(t, d.Ack(ctx))
+		noError(t, d.Ack(ctx))
 		other <- ev.GetTaskId()
 	})
 	select {
@@ -155,12 +154,12 @@ func TestANakedWakeUpComesAgain(t *testing.T) {
 	b := connect(t, Config{Embedded: embedded(t)})
 	done := make(chan int, 1)
 	consume(t, b, 1, func(ctx context.Context, _ *eventv1.StageEvent, d Delivery) {
-		assert.NoError(t, d.InProgress())
+		noError(t, d.InProgress())
 		if d.Attempt() < 3 {
-			assert.NoError(t, d.NakAfter(10*time.Millisecond))
+			noError(t, d.NakAfter(10*time.Millisecond))
 			return
 		}
-		assert.NoError(t, d.Ack(ctx))
+		noError(t, d.Ack(ctx))
 		done <- d.Attempt()
 	})
 	require.NoError(t, b.PublishStage(t.Context(), "1", event("t1"), nil))
@@ -314,5 +313,5 @@ func TestPlainTextOffThisMachineIsRefused(t *testing.T) {
 	require.Error(t, Config{URL: "nats://localhost", CredsFile: "x", NKeyFile: "y"}.Validate())
 	require.Error(t, Config{URL: "nats://localhost", CertFile: "x"}.Validate())
 	_, err := Connect(t.Context(), Config{URL: "nats://localhost:1", CredsFile: "/no/such/file"})
-	require.True(t, errors.Is(err, os.ErrNotExist))
+	require.ErrorIs(t, err, os.ErrNotExist)
 }

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -32,7 +33,8 @@ func (c *cancelCause) Unwrap() error { return ErrCancelled }
 
 // cancellation is what a cancelled task fails with.
 func cancellation(cause error) *fault.Error {
-	if c, ok := cause.(*cancelCause); ok && c.reason == fault.ReasonDeadlineExceeded {
+	var c *cancelCause
+	if errors.As(cause, &c) && c.reason == fault.ReasonDeadlineExceeded {
 		e := fault.New(codes.DeadlineExceeded, fault.ReasonDeadlineExceeded, "the run did not end before its deadline").
 			WithNext("run it again with a later deadline")
 		e.Retryable = false

@@ -292,7 +292,7 @@ func TestProgressIsPublishedAtMostTwiceASecond(t *testing.T) {
 	s := newSetup(t, 400*time.Millisecond)
 	seen := make(chan *eventv1.Progress, 100)
 	require.NoError(t, s.bus.WatchProgress(t.Context(), "run_a", func(p *eventv1.Progress) { seen <- p }))
-	s.run(func(ctx context.Context, _ *controlv1.Task, report worker.Reporter) (*typev1.Manifest, error) {
+	s.run(func(_ context.Context, _ *controlv1.Task, report worker.Reporter) (*typev1.Manifest, error) {
 		end := time.After(1700 * time.Millisecond)
 		for rows := int64(1); ; rows++ {
 			select {
@@ -306,7 +306,7 @@ func TestProgressIsPublishedAtMostTwiceASecond(t *testing.T) {
 	s.add(t, s.bus, "a")
 	got := s.awaitState("a", "completed")
 	require.Positive(t, got.rows, "heartbeats carry rows")
-	require.Positive(t, len(seen))
+	require.NotEmpty(t, seen)
 	require.LessOrEqual(t, len(seen), 4)
 	p := <-seen
 	require.Equal(t, "run_a", p.GetRunId())
