@@ -115,11 +115,17 @@ func TestABatchThatIsInFlightIsNotRunTwice(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, first.GetName(), again.GetName(), "a known request_id answers with its run")
 
+	code, body := b.rest(t, "POST", "/v1/runs", `{"flow_version":"cleaner:v1","source_path":"`+batch+`"}`, "Idempotency-Key", "r-1")
+	require.Equal(t, 200, code, body)
+	require.Contains(t, body, first.GetName(), "the header is as good as the field")
+	code, body = b.rest(t, "POST", "/v1/runs", `{"flow_version":"cleaner:v1","source_path":"x","request_id":"r-2"}`, "Idempotency-Key", "r-3")
+	require.Equal(t, 400, code, body)
+
 	req.RequestId, req.ForceRerun = "", true
 	_, err = b.runs().CreateRun(t.Context(), req)
 	e := requireFault(t, err, "ALREADY_EXISTS", "DUPLICATE_RUN")
 	require.Equal(t, first.GetRun().GetRunId(), e.GetMetadata()["run_id"])
-	code, body := b.rest(t, "POST", "/v1/runs", `{"flow_version":"cleaner:v1","source_path":"`+batch+`"}`)
+	code, body = b.rest(t, "POST", "/v1/runs", `{"flow_version":"cleaner:v1","source_path":"`+batch+`"}`)
 	require.Equal(t, 409, code, body)
 	require.Contains(t, body, first.GetRun().GetRunId())
 

@@ -268,11 +268,14 @@ func (b *bundle) tasks(t *testing.T) controlv1.TaskServiceClient {
 }
 
 // rest calls the gateway and returns status and body.
-func (b *bundle) rest(t *testing.T, method, path, body string) (int, string) {
+func (b *bundle) rest(t *testing.T, method, path, body string, headers ...string) (int, string) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, "http://"+b.service.HTTPAddr()+path, strings.NewReader(body))
 	require.NoError(t, err)
 	req.Header.Set("lume-api-key", b.key)
+	for i := 0; i < len(headers); i += 2 {
+		req.Header.Set(headers[i], headers[i+1])
+	}
 	resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, resp.Body.Close()) }()

@@ -2,10 +2,12 @@ package api
 
 import (
 	"context"
+	"unicode/utf8"
 
 	"go.opentelemetry.io/otel/propagation"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/types/known/structpb"
 
@@ -20,8 +22,13 @@ import (
 	"github.com/lume-data/lume/services/control/internal/store"
 )
 
-// maxMetadata bounds run_metadata as JSON.
-const maxMetadata = 16 << 10
+const (
+	// maxMetadata bounds run_metadata as JSON.
+	maxMetadata = 16 << 10
+	// maxRequestID bounds a request id in characters, as the proto does.
+	maxRequestID   = 128
+	idempotencyKey = "idempotency-key"
+)
 
 // progress hears what workers report of a run.
 type progress interface {
@@ -46,24 +53,43 @@ func NewRuns(runs *run.Service, rejects *reject.Service, versions store.VersionR
 
 // CreateRun implements controlv1.RunServiceServer.
 func (h *Runs) CreateRun(ctx context.Context, req *controlv1.CreateRunRequest) (*controlv1.Run, error) {
-	var metadata []byte
+	var runMetadata []byte
 	if req.GetRunMetadata() != nil {
 		var err error
-		if metadata, err = protojson.Marshal(req.GetRunMetadata()); err != nil {
+		if runMetadata, err = protojson.Marshal(req.GetRunMetadata()); err != nil {
 			return nil, fault.Invalid(fault.Violation{Field: "run_metadata", Reason: "INVALID_VALUE", Message: "cannot be written as JSON"}).WithCause(err)
 		}
-		if len(metadata) > maxMetadata {
+		if len(runMetadata) > maxMetadata {
 			return nil, fault.Invalid(fault.Violation{Field: "run_metadata", Reason: "TOO_LARGE", Message: "must be at most 16 KiB as JSON"})
 		}
 	}
+	id, err := requestIDOf(ctx, req)
+	if err != nil {
+		return nil, err
+	}
 	r, err := h.runs.Create(ctx, run.Request{
-		FlowVersion: req.GetFlowVersion(), SourcePath: req.GetSourcePath(), Metadata: metadata, ForceRerun: req.GetForceRerun(),
-		RequestID: req.GetRequestId(), TraceParent: traceParent(ctx),
+		FlowVersion: req.GetFlowVersion(), SourcePath: req.GetSourcePath(), Metadata: runMetadata, ForceRerun: req.GetForceRerun(),
+		RequestID: id, TraceParent: traceParent(ctx),
 	})
 	if err != nil {
 		return nil, codeRun(err, "")
 	}
 	return h.view(telemetry.WithRun(ctx, r.ID), run.View{Run: r})
+}
+
+// requestIDOf is the request's own, or what HTTP clients send as the header Idempotency-Key.
+func requestIDOf(ctx context.Context, req *controlv1.CreateRunRequest) (string, error) {
+	md, _ := metadata.FromIncomingContext(ctx)
+	header := md.Get(idempotencyKey)
+	switch {
+	case len(header) == 0 || header[0] == "" || header[0] == req.GetRequestId():
+		return req.GetRequestId(), nil
+	case req.GetRequestId() != "":
+		return "", mismatch("request_id", "the header Idempotency-Key")
+	case utf8.RuneCountInString(header[0]) > maxRequestID:
+		return "", fault.Invalid(fault.Violation{Field: "request_id", Reason: "TOO_LARGE", Message: "the header Idempotency-Key must have at most 128 characters"})
+	}
+	return header[0], nil
 }
 
 // traceParent is the W3C trace context of a request; empty if it has none.
@@ -238,7 +264,7 @@ func stateOf(p controlv1.RunState) store.RunState {
 
 // view shows a run.
 func (h *Runs) view(ctx context.Context, v run.View) (*controlv1.Run, error) {
-	metadata, err := metadataProto(v.Run)
+	custom, err := metadataProto(v.Run)
 	if err != nil {
 		return nil, err
 	}
@@ -250,7 +276,7 @@ func (h *Runs) view(ctx context.Context, v run.View) (*controlv1.Run, error) {
 		Name: "runs/" + v.ID,
 		Run: &controlv1.RunInfo{
 			RunId: v.ID, FlowVersion: v.FlowVersion(), VersionDigest: v.VersionDigest, State: runStates[v.State], SourcePath: v.SourcePath,
-			RunMetadata: metadata, CreateTime: timestamp(v.CreateTime), UpdateTime: timestamp(v.UpdateTime), EndTime: timestamp(v.EndTime),
+			RunMetadata: custom, CreateTime: timestamp(v.CreateTime), UpdateTime: timestamp(v.UpdateTime), EndTime: timestamp(v.EndTime),
 			Deadline: timestamp(v.Deadline), CancelRequested: v.CancelRequested,
 		},
 		Source:    &controlv1.RunSource{Connector: e.source},
