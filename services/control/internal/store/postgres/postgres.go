@@ -71,7 +71,7 @@ func Open(ctx context.Context, url string, log *slog.Logger) (*sqlstore.Store, e
 		return nil, errors.Join(err, closeErr)
 	}
 	l := &listener{config: cfg.ConnConfig, self: uuid.NewString(), log: log, done: make(chan struct{})}
-	s := sqlstore.New(db, db, dialect(l.self), func() error {
+	s := sqlstore.New(db, sqlstore.Pool{DB: db}, dialect(l.self), func() error {
 		l.stop()
 		pool.Close()
 		return nil

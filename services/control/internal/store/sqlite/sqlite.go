@@ -69,7 +69,7 @@ func open(ctx context.Context, path string, o options, unlock func() error) (_ *
 	if err := f.Close(); err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
-	writeDB, err := sql.Open("sqlite", dsn(path, "_txlock=immediate"))
+	writeDB, err := sql.Open("sqlite", dsn(path, "_txlock=immediate")) // for the migrations' transactions
 	if err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
@@ -86,13 +86,18 @@ func open(ctx context.Context, path string, o options, unlock func() error) (_ *
 	if _, err := writeDB.ExecContext(ctx, "DELETE FROM leases"); err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
-	readDB, err := sql.Open("sqlite", dsn(path, "_pragma=query_only(1)"))
+	w, err := newWriter(ctx, writeDB)
 	if err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
+	readDB, err := sql.Open("sqlite", dsn(path, "_pragma=query_only(1)"))
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open database: %w", err), w.conn.Close())
+	}
 	readDB.SetMaxOpenConns(readers)
 	readDB.SetMaxIdleConns(readers)
-	return sqlstore.New(writeDB, readDB, dialect(o.now), unlock), nil
+	r := &reader{db: readDB}
+	return sqlstore.New(r, w, dialect(o.now), func() error { return errors.Join(r.close(), unlock()) }), nil
 }
 
 func dsn(path, more string) string {

@@ -34,3 +34,23 @@ type Querier interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
+
+// Beginner begins transactions that write.
+type Beginner interface {
+	// Begin waits for its turn, as long as ctx lasts.
+	Begin(ctx context.Context) (Transaction, error)
+	Close() error
+}
+
+// Transaction is one of a Beginner. It ends with Commit or Rollback; Rollback after either does nothing.
+type Transaction interface {
+	Querier
+	Commit() error
+	Rollback() error
+}
+
+// Pool makes a Beginner of a pool of connections.
+type Pool struct{ *sql.DB }
+
+// Begin implements [Beginner].
+func (p Pool) Begin(ctx context.Context) (Transaction, error) { return p.BeginTx(ctx, nil) }

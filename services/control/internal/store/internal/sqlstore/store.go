@@ -2,7 +2,6 @@ package sqlstore
 
 import (
 	"context"
-	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,8 +15,7 @@ import (
 // Store implements [store.Store].
 type Store struct {
 	reader
-	writeDB *sql.DB
-	readDB  *sql.DB
+	writer  Beginner
 	onClose func() error
 
 	mu        sync.Mutex
@@ -27,12 +25,11 @@ type Store struct {
 
 var _ store.Store = (*Store)(nil)
 
-// New makes a store of two pools, which can be the same. onClose is called once both are closed.
-func New(writeDB, readDB *sql.DB, dialect *Dialect, onClose func() error) *Store {
+// New makes a store of who reads and who writes. onClose is called once the writer is closed.
+func New(readers Querier, writer Beginner, dialect *Dialect, onClose func() error) *Store {
 	return &Store{
-		reader:    reader{conn{q: readDB, d: dialect}},
-		writeDB:   writeDB,
-		readDB:    readDB,
+		reader:    reader{conn{q: readers, d: dialect}},
+		writer:    writer,
 		onClose:   onClose,
 		observers: map[int]func(store.Notice){},
 	}
@@ -61,7 +58,7 @@ func (s *Store) Update(ctx context.Context, fn func(tx store.Tx) error) error {
 }
 
 func (s *Store) update(ctx context.Context, fn func(tx store.Tx) error) error {
-	sqlTx, err := s.writeDB.BeginTx(ctx, nil)
+	sqlTx, err := s.writer.Begin(ctx)
 	if err != nil {
 		return s.fail("begin", err)
 	}
@@ -76,6 +73,9 @@ func (s *Store) update(ctx context.Context, fn func(tx store.Tx) error) error {
 		if err := s.d.Notify(ctx, sqlTx, encodeNotice(notice)); err != nil {
 			return s.fail("notify", err)
 		}
+	}
+	if err := ctx.Err(); err != nil {
+		return err
 	}
 	if err := sqlTx.Commit(); err != nil {
 		return s.fail("commit", err)
@@ -137,14 +137,7 @@ func (s *Store) Ping(ctx context.Context) error {
 
 // Close implements [store.Store].
 func (s *Store) Close() error {
-	err := s.readDB.Close()
-	if s.writeDB != s.readDB {
-		err = errors.Join(err, s.writeDB.Close())
-	}
-	if s.onClose != nil {
-		err = errors.Join(err, s.onClose())
-	}
-	return err
+	return errors.Join(s.writer.Close(), s.onClose())
 }
 
 // AcquireLease implements [store.Leases].
