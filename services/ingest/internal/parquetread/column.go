@@ -81,9 +81,9 @@ func mapping(typ arrow.DataType, logical schema.LogicalType) (connector.Type, co
 		return connector.Type{Name: connector.TypeDecimal, Precision: 20}, integer, true
 	case *arrow.Float16Type:
 		return of(connector.TypeFloat32), half, true
-	case *arrow.StringType, *arrow.LargeStringType:
+	case *arrow.StringType:
 		return of(connector.TypeString), text, true
-	case *arrow.BinaryType, *arrow.LargeBinaryType, *arrow.FixedSizeBinaryType:
+	case *arrow.BinaryType, *arrow.FixedSizeBinaryType:
 		return of(connector.TypeBinary), binary, true
 	case *arrow.Time32Type, *arrow.Time64Type:
 		return of(connector.TypeTime), clock, true
@@ -98,9 +98,6 @@ func mapping(typ arrow.DataType, logical schema.LogicalType) (connector.Type, co
 			return connector.Type{}, nil, false
 		}
 		return connector.Type{Name: connector.TypeDecimal, Precision: p, Scale: s}, decimal, true
-	case *arrow.DictionaryType:
-		typ, value, ok := mapping(t.ValueType, logical)
-		return typ, throughDictionary(value), ok && value != nil
 	case arrow.NestedType:
 		return of(connector.TypeJSON), nested, supported(typ)
 	case arrow.ExtensionType:
@@ -181,11 +178,7 @@ func bytesOf(from arrow.Array, i int) []byte {
 	switch a := from.(type) {
 	case *array.String:
 		return []byte(a.Value(i))
-	case *array.LargeString:
-		return []byte(a.Value(i))
 	case *array.Binary:
-		return a.Value(i)
-	case *array.LargeBinary:
 		return a.Value(i)
 	case *array.FixedSizeBinary:
 		return a.Value(i)
@@ -239,19 +232,6 @@ func decimal(to array.Builder, from arrow.Array, i int) *Reject {
 		b.Append(decimal128.FromI64(int64(a.Value(i))))
 	}
 	return nil
-}
-
-// throughDictionary converts the value that an index means.
-func throughDictionary(value convert) convert {
-	return func(to array.Builder, from arrow.Array, i int) *Reject {
-		d := from.(*array.Dictionary)
-		at := d.GetValueIndex(i)
-		if d.Dictionary().IsNull(at) {
-			to.AppendNull()
-			return nil
-		}
-		return value(to, d.Dictionary(), at)
-	}
 }
 
 func throughExtension(value convert) convert {

@@ -53,16 +53,14 @@ func appendJSON(out []byte, from arrow.Array, i int) ([]byte, *Reject) {
 		return appendFloat(out, float64(a.Value(i)), 32), nil
 	case *array.Float64:
 		return appendFloat(out, a.Value(i), 64), nil
-	case *array.String, *array.LargeString:
+	case *array.String:
 		return appendString(out, bytesOf(from, i))
-	case *array.Binary, *array.LargeBinary, *array.FixedSizeBinary:
+	case *array.Binary, *array.FixedSizeBinary:
 		out = append(out, '"')
 		out = base64.StdEncoding.AppendEncode(out, bytesOf(from, i))
 		return append(out, '"'), nil
 	case array.ExtensionArray:
 		return appendJSON(out, a.Storage(), i)
-	case *array.Dictionary:
-		return appendJSON(out, a.Dictionary(), a.GetValueIndex(i))
 	}
 	return appendTimes(out, from, i)
 }

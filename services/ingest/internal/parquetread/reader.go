@@ -69,7 +69,7 @@ type Reject struct {
 // Open opens the file at path. Errors are coded.
 func Open(ctx context.Context, path string) (r *Reader, err error) {
 	defer recovered(&err)
-	props := parquet.NewReaderProperties(memory.DefaultAllocator)
+	props := parquet.NewReaderProperties(bounded{memory.DefaultAllocator})
 	props.BufferedStreamEnabled = true
 	if err := readable(path); err != nil {
 		return nil, err
@@ -86,7 +86,9 @@ func Open(ctx context.Context, path string) (r *Reader, err error) {
 	if err := checkChunks(f); err != nil {
 		return nil, err
 	}
-	a, err := pqarrow.NewFileReader(f, pqarrow.ArrowReadProperties{}, memory.DefaultAllocator)
+	// The schema that Arrow writers add beside Parquet's own is not needed, and is one more thing that can lie.
+	f.MetaData().FileMetaData.KeyValueMetadata = nil
+	a, err := pqarrow.NewFileReader(f, pqarrow.ArrowReadProperties{}, bounded{memory.DefaultAllocator})
 	if err != nil {
 		return nil, unreadable("its schema is not valid", err)
 	}
@@ -283,6 +285,30 @@ func (r *Reader) column(i int, n int64) (arrow.Array, error) {
 		return nil, unreadable("column "+name+" is damaged", err).WithColumn(name)
 	}
 	return a, nil
+}
+
+// maxAllocation is the most memory that a decoder gets at a time. A page is never larger than 256 MiB.
+const maxAllocation = 512 << 20
+
+// bounded refuses allocations that only a damaged file can ask for.
+type bounded struct{ memory.Allocator }
+
+// Allocate implements memory.Allocator.
+func (b bounded) Allocate(size int) []byte {
+	checkAllocation(size)
+	return b.Allocator.Allocate(size)
+}
+
+// Reallocate implements memory.Allocator.
+func (b bounded) Reallocate(size int, data []byte) []byte {
+	checkAllocation(size)
+	return b.Allocator.Reallocate(size, data)
+}
+
+func checkAllocation(size int) {
+	if size > maxAllocation {
+		panic(fmt.Errorf("a decoder asks for %d bytes", size)) // Decoders have no other way out; see recovered.
+	}
 }
 
 func unreadable(what string, cause error) *fault.Error {
