@@ -11,6 +11,9 @@
 //	s3://bucket/prefix?region=…      S3 and what speaks its protocol; see below
 //	mem://                           this process's memory, for tests
 //
+// Services that share a folder run as one user: its files and folders are that user's alone. A bucket should have a
+// lifecycle rule that ends incomplete multipart uploads, which a process that dies leaves behind.
+//
 // Parameters of s3: `region`, `endpoint` (URL of a server that is not AWS), `use_path_style=true` (most such servers
 // need it), `profile` and `credentials_file` (a shared credentials file and a profile in it; without them the SDK's own
 // chain decides), `anonymous`, `ssetype` and `kmskeyid` (encryption at rest), `accelerate`, `dualstack`, `fips`,

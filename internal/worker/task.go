@@ -230,10 +230,10 @@ func (w *Worker) tell(ctx context.Context, most time.Duration, call func(context
 	}
 }
 
-// unanswered reports whether the same call may be answered otherwise later.
+// unanswered reports whether the same call may be answered otherwise later. A message that is too large is not one.
 func unanswered(code codes.Code) bool {
 	switch code {
-	case codes.Unavailable, codes.DeadlineExceeded, codes.Aborted, codes.ResourceExhausted, codes.Canceled,
+	case codes.Unavailable, codes.DeadlineExceeded, codes.Aborted, codes.Canceled,
 		// A new worker token, or a control that has none yet.
 		codes.Unauthenticated:
 		return true
