@@ -5,6 +5,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
@@ -14,16 +15,18 @@ import (
 
 func TestAReadCarriesOnWhereItWasCut(t *testing.T) {
 	t.Parallel()
-	s := newFake()
-	content := strings.Repeat("0123456789", 10)
-	require.NoError(t, s.Put(t.Context(), "in/a", []byte(content), Condition{}))
-	s.cut = 33
-	r, err := link(s).ReadRange(t.Context(), "mem://in/a", "", 5, -1)
-	require.NoError(t, err)
-	got, err := io.ReadAll(r)
-	require.NoError(t, err)
-	require.Equal(t, content[5:], string(got))
-	require.NoError(t, r.Close())
+	synctest.Test(t, func(t *testing.T) {
+		s := newFake()
+		content := strings.Repeat("0123456789", 10)
+		require.NoError(t, s.Put(t.Context(), "in/a", []byte(content), Condition{}))
+		s.cut = 33
+		r, err := link(s).ReadRange(t.Context(), "mem://in/a", "", 5, -1)
+		require.NoError(t, err)
+		got, err := io.ReadAll(r)
+		require.NoError(t, err)
+		require.Equal(t, content[5:], string(got))
+		require.NoError(t, r.Close())
+	})
 }
 
 func TestAReadNeverMixesTwoContents(t *testing.T) {
@@ -48,39 +51,41 @@ func TestAReadNeverMixesTwoContents(t *testing.T) {
 
 func TestAReadGivesUpAfterAWhile(t *testing.T) {
 	t.Parallel()
-	s := newFake()
-	require.NoError(t, s.Put(t.Context(), "in/a", []byte("0123456789"), Condition{}))
-	opens := 0
-	s.before = func(op, _ string) error {
-		if op == "open" {
-			if opens++; opens > 1 {
-				return errLost
+	synctest.Test(t, func(t *testing.T) {
+		s := newFake()
+		require.NoError(t, s.Put(t.Context(), "in/a", []byte("0123456789"), Condition{}))
+		opens := 0
+		s.before = func(op, _ string) error {
+			if op == "open" {
+				if opens++; opens > 1 {
+					return errLost
+				}
 			}
+			return nil
 		}
-		return nil
-	}
-	s.cut = 4
-	r, err := link(s).ReadRange(t.Context(), "mem://in/a", "", 0, -1)
-	require.NoError(t, err)
-	_, err = io.ReadAll(r)
-	require.ErrorIs(t, err, errLost)
-	require.Equal(t, 1+resumes, opens)
-	// What cannot pass is not tried again.
-	opens = 0
-	refused := &connector.Error{Kind: connector.KindPermission, Reason: "PERMISSION_DENIED", Message: "no"}
-	s.before = func(op, _ string) error {
-		if op == "open" {
-			if opens++; opens > 1 {
-				return refused
+		s.cut = 4
+		r, err := link(s).ReadRange(t.Context(), "mem://in/a", "", 0, -1)
+		require.NoError(t, err)
+		_, err = io.ReadAll(r)
+		require.ErrorIs(t, err, errLost)
+		require.Equal(t, 1+resumes, opens)
+		// What cannot pass is not tried again.
+		opens = 0
+		refused := &connector.Error{Kind: connector.KindPermission, Reason: "PERMISSION_DENIED", Message: "no"}
+		s.before = func(op, _ string) error {
+			if op == "open" {
+				if opens++; opens > 1 {
+					return refused
+				}
 			}
+			return nil
 		}
-		return nil
-	}
-	r, err = link(s).ReadRange(t.Context(), "mem://in/a", "", 0, -1)
-	require.NoError(t, err)
-	_, err = io.ReadAll(r)
-	require.ErrorIs(t, err, error(refused))
-	require.Equal(t, 2, opens)
+		r, err = link(s).ReadRange(t.Context(), "mem://in/a", "", 0, -1)
+		require.NoError(t, err)
+		_, err = io.ReadAll(r)
+		require.ErrorIs(t, err, error(refused))
+		require.Equal(t, 2, opens)
+	})
 }
 
 // No key of a connector leads out of its prefix, whatever a path holds.
