@@ -175,7 +175,7 @@ func (c *cursor) quoted() (f found, ok bool) {
 	}
 }
 
-// closing returns where the quoted text that goes on at at ends, behind its closing quote, or -1.
+// closing returns where the quoted text of which at is the middle ends, behind its closing quote, or -1.
 func (c *cursor) closing(data []byte, at int) int {
 	for {
 		var i int
@@ -195,7 +195,7 @@ func (c *cursor) closing(data []byte, at int) int {
 	}
 }
 
-// unquoted returns where the unquoted text at at meets a delimiter, a line end, a quote or the end.
+// unquoted returns where the unquoted text from at on meets a delimiter, a line end, a quote or the end.
 func (c *cursor) unquoted(data []byte, at int) int {
 	delim, quote := c.delim[0], c.quote[0]
 	for ; at < len(data); at++ {
@@ -241,7 +241,7 @@ func (c *cursor) reach(at int) string {
 	return ""
 }
 
-// lineAt returns the line, of the source, on which the byte at at stands; the one before, if it is behind a last line end.
+// lineAt returns the line of the source on which a byte stands; the one before, if it is behind a last line end.
 func (c *cursor) lineAt(at int) int64 {
 	n := countLines(c.data[c.pos:at])
 	if at == len(c.data) && at > c.pos && (c.data[at-1] == '\n' || c.data[at-1] == '\r') {

@@ -44,7 +44,7 @@ func reference(text string, opts csvscan.Options, columns int) []record {
 	return records
 }
 
-// referenceRecord returns the record at at and where the next one begins.
+// referenceRecord returns the record that begins at a place, and where the next one begins.
 func referenceRecord(text string, at int, opts csvscan.Options) (record, int) {
 	lineEnd, lineNext := referenceLine(text, at)
 	firstLine := func() (record, int) { return cut(text, at, lineEnd, opts, "malformed"), lineNext }
@@ -116,7 +116,7 @@ func nullable(field string, opts csvscan.Options) string {
 	return field
 }
 
-// referenceLine returns where the line at at ends and where the next begins.
+// referenceLine returns where the line of a place ends and where the next begins.
 func referenceLine(text string, at int) (end, next int) {
 	i := strings.IndexAny(text[at:], "\r\n")
 	if i < 0 {

@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	// windowBytes is how much of an array is looked at at a time.
+	// windowBytes is how much of a document is read at a time.
 	windowBytes = 256 << 10
 	// maxKey is the longest key on the way to the records, in bytes.
 	maxKey = 64 << 10

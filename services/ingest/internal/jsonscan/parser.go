@@ -88,7 +88,7 @@ func (v *values) value(n *node, depth int) bool {
 	}
 	start := v.pos
 	var span parquetwrite.Span
-	ok := true
+	var ok bool
 	switch b := v.data[v.pos]; {
 	case b == '{' || b == '[':
 		if depth == MaxDepth {

@@ -2,7 +2,6 @@ package parquetread
 
 import (
 	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"math"
 	"math/big"
@@ -12,6 +11,8 @@ import (
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
+
+	"github.com/lume-data/lume/services/ingest/internal/jsonscan"
 )
 
 // nested appends a struct, list or map as JSON text.
@@ -139,8 +140,7 @@ func appendString(out, text []byte) ([]byte, *Reject) {
 	if !utf8.Valid(text) {
 		return out, &Reject{Encoding: true, Message: "a text is not valid UTF-8", Raw: append([]byte(nil), text...)}
 	}
-	quoted, _ := json.Marshal(string(text)) // A valid string can always be marshalled.
-	return append(out, quoted...), nil
+	return jsonscan.AppendString(out, text), nil
 }
 
 // appendDecimal appends a decimal with all digits of its scale.
@@ -161,15 +161,14 @@ func appendDecimal(out []byte, v *big.Int, typ arrow.DataType) []byte {
 	return append(out, digits[len(digits)-scale:]...)
 }
 
-// RowJSON returns a row as a JSON object, where text that is not valid UTF-8 is written with replacement characters.
+// RowJSON returns a row of a batch as a JSON object. Values that did not fit are null in it.
 func RowJSON(rows arrow.RecordBatch, row int) string {
 	out := []byte{'{'}
 	for i, c := range rows.Columns() {
 		if i > 0 {
 			out = append(out, ',')
 		}
-		name, _ := json.Marshal(rows.ColumnName(i))
-		out = append(append(out, name...), ':')
+		out = append(jsonscan.AppendString(out, []byte(rows.ColumnName(i))), ':')
 		out, _ = appendJSON(out, c, row)
 	}
 	return string(append(out, '}'))

@@ -67,7 +67,7 @@ type Reject struct {
 }
 
 // Open opens the file at path. Errors are coded.
-func Open(ctx context.Context, path string) (r *Reader, err error) {
+func Open(path string) (r *Reader, err error) {
 	defer recovered(&err)
 	props := parquet.NewReaderProperties(bounded{memory.DefaultAllocator})
 	props.BufferedStreamEnabled = true

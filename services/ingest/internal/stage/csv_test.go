@@ -400,7 +400,7 @@ func TestBrokenConnectionIsTakenUpWhereItBroke(t *testing.T) {
 	b := setup(t)
 	text := "id,name\n" + strings.Repeat("1,some text\n", 300_000)
 	breaks := 0
-	b.source.read = func(offset int64, r io.ReadCloser) (io.ReadCloser, error) {
+	b.source.read = func(_ int64, r io.ReadCloser) (io.ReadCloser, error) {
 		if breaks++; breaks > 3 {
 			return r, nil
 		}

@@ -26,7 +26,7 @@ func (o object) parquet(ctx context.Context, m *typev1.IngestManifest) ([]byte, 
 		return nil, err
 	}
 	defer func() { _ = os.Remove(path) }()
-	in, err := parquetread.Open(ctx, path)
+	in, err := parquetread.Open(path)
 	if err != nil {
 		return nil, err
 	}

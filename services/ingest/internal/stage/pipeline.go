@@ -2,7 +2,6 @@ package stage
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"unicode/utf8"
@@ -11,6 +10,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/lume-data/lume/services/ingest/internal/chunk"
+	"github.com/lume-data/lume/services/ingest/internal/jsonscan"
 	"github.com/lume-data/lume/services/ingest/internal/parquetwrite"
 	"github.com/lume-data/lume/services/ingest/internal/source"
 )
@@ -309,8 +309,7 @@ func (w *worker) rejected(c *chunk.Chunk, r chunk.Reject) rejected {
 	line, offset := c.LineOf(r.Record), c.Offset(r.Record)
 	out := rejected{line: &line, offset: &offset, typ: r.Type, message: r.Message}
 	if utf8.Valid(data) {
-		text, _ := json.Marshal(string(data)) // A string can always be marshalled.
-		out.record = string(text)
+		out.record = string(jsonscan.AppendString(nil, data))
 	}
 	out.raw = append([]byte(nil), w.text.encoding.Original(data)...)
 	return out
