@@ -47,7 +47,7 @@ func (c *Clock) Advance(d time.Duration) {
 // Open opens an empty database that is closed when the test ends.
 func Open(t testing.TB, clock *Clock) store.Store {
 	t.Helper()
-	s, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "control.db"), sqlite.WithClock(clock.Now))
+	s, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "control.db"), sqlite.WithClock(clock.Now), sqlite.Volatile())
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	return s

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -71,12 +72,12 @@ func TestLostWakeUpsAreMadeUpFor(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	var ids []string
-	for i := range 250 { // more than one batch
+	for i := range 120 { // more than one batch
 		_, stage := b.create(t, fmt.Sprint(i))
 		ids = append(ids, stage.ID)
 	}
 	require.NoError(t, b.Once(t.Context()))
-	require.Len(t, b.wakes(t), 250)
+	require.Len(t, b.wakes(t), 120)
 	require.Equal(t, 1, b.wakes(t)[ids[0]], "too soon")
 	b.clock.Advance(30 * time.Second)
 	require.NoError(t, b.Once(t.Context()))
@@ -132,13 +133,13 @@ type fake struct {
 	store.Store
 	lapsed  []string
 	done    []string
-	refuse  bool
-	leading int
+	refuse  atomic.Bool
+	leading atomic.Int32
 }
 
 func (f *fake) AcquireLease(context.Context, string, string, time.Duration) (bool, error) {
-	f.leading++
-	return !f.refuse, nil
+	f.leading.Add(1)
+	return !f.refuse.Load(), nil
 }
 func (f *fake) ReleaseLease(context.Context, string, string) error    { return nil }
 func (f *fake) LapsedTasks(context.Context, int) ([]string, error)    { return f.lapsed, nil }
@@ -173,8 +174,8 @@ func TestItLooksTwiceASecondWhileItLeadsAndAsksForTheLeaseSeldom(t *testing.T) {
 		time.Sleep(10*time.Second + time.Millisecond)
 		synctest.Wait()
 		require.Len(t, f.done, 21)
-		require.Equal(t, 3, f.leading, "at 0, 5 and 10 seconds")
-		f.refuse = true
+		require.EqualValues(t, 3, f.leading.Load(), "at 0, 5 and 10 seconds")
+		f.refuse.Store(true)
 		time.Sleep(5 * time.Second)
 		synctest.Wait()
 		seen := len(f.done)

@@ -2,6 +2,7 @@ package task_test
 
 import (
 	"fmt"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -12,12 +13,15 @@ import (
 	"github.com/lume-data/lume/services/control/internal/controltest"
 	"github.com/lume-data/lume/services/control/internal/run"
 	"github.com/lume-data/lume/services/control/internal/store"
+	"github.com/lume-data/lume/services/control/internal/store/sqlite"
 	"github.com/lume-data/lume/services/control/internal/task"
 )
 
 // BenchmarkRun measures what control itself costs per run of three tasks: its database and nothing else.
 func BenchmarkRun(b *testing.B) {
-	db := controltest.Open(b, controltest.NewClock())
+	db, err := sqlite.Open(b.Context(), filepath.Join(b.TempDir(), "control.db"))
+	require.NoError(b, err)
+	b.Cleanup(func() { require.NoError(b, db.Close()) })
 	controltest.Publish(b, db, controltest.Flow("orders"))
 	runs := run.NewService(db)
 	b.Cleanup(runs.Close)

@@ -10,7 +10,7 @@ import (
 
 func TestEveryConnectionIsDurableAndStrict(t *testing.T) {
 	t.Parallel()
-	db, err := sql.Open("sqlite", dsn(filepath.Join(t.TempDir(), "control.db"), "_txlock=immediate"))
+	db, err := sql.Open("sqlite", dsn(filepath.Join(t.TempDir(), "control.db"), "FULL", "_txlock=immediate"))
 	require.NoError(t, err)
 	defer db.Close()
 	for pragma, want := range map[string]string{

@@ -34,15 +34,21 @@ const readers = 4
 // Option changes how a database is opened.
 type Option func(*options)
 
-type options struct{ now func() time.Time }
+type options struct {
+	now  func() time.Time
+	sync string
+}
 
 // WithClock sets the database's clock, which is otherwise that of the machine.
 func WithClock(now func() time.Time) Option { return func(o *options) { o.now = now } }
 
+// Volatile makes commits that a crash of the machine may lose. It is for tests, which do not outlive one.
+func Volatile() Option { return func(o *options) { o.sync = "OFF" } }
+
 // Open opens the database at path, which it creates with mode 0600 if needed, and brings its schema up to date.
 // It returns store.ErrLocked if another process has it open.
 func Open(ctx context.Context, path string, opts ...Option) (*sqlstore.Store, error) {
-	o := options{now: time.Now}
+	o := options{now: time.Now, sync: "FULL"}
 	for _, opt := range opts {
 		opt(&o)
 	}
@@ -69,7 +75,7 @@ func open(ctx context.Context, path string, o options, unlock func() error) (_ *
 	if err := f.Close(); err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
-	writeDB, err := sql.Open("sqlite", dsn(path, "_txlock=immediate")) // for the migrations' transactions
+	writeDB, err := sql.Open("sqlite", dsn(path, o.sync, "_txlock=immediate")) // for the migrations' transactions
 	if err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
@@ -90,7 +96,7 @@ func open(ctx context.Context, path string, o options, unlock func() error) (_ *
 	if err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
-	readDB, err := sql.Open("sqlite", dsn(path, "_pragma=query_only(1)"))
+	readDB, err := sql.Open("sqlite", dsn(path, o.sync, "_pragma=query_only(1)"))
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open database: %w", err), w.conn.Close())
 	}
@@ -100,10 +106,10 @@ func open(ctx context.Context, path string, o options, unlock func() error) (_ *
 	return sqlstore.New(r, w, dialect(o.now), func() error { return errors.Join(r.close(), unlock()) }), nil
 }
 
-func dsn(path, more string) string {
+func dsn(path, sync, more string) string {
 	u := url.URL{Scheme: "file", Path: path}
-	return u.String() + "?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)" +
-		"&_pragma=temp_store(MEMORY)&_pragma=trusted_schema(0)&" + more
+	return u.String() + "?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=foreign_keys(1)" +
+		"&_pragma=synchronous(" + sync + ")&_pragma=temp_store(MEMORY)&_pragma=trusted_schema(0)&" + more
 }
 
 func migrate(ctx context.Context, db *sql.DB) error {
