@@ -200,7 +200,7 @@ func TestEveryErrorIsTheSameObject(t *testing.T) {
 func TestAStreamIsOneObjectPerLineAndItsErrorTheSameObject(t *testing.T) {
 	t.Parallel()
 	b := setup(t, nil)
-	req, err := http.NewRequestWithContext(t.Context(), "GET", b.url+"/v1/runs/run_01ARZ3NDEKTSV4RRFFQ69G5FAA:watch", nil)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, b.url+"/v1/runs/run_01ARZ3NDEKTSV4RRFFQ69G5FAA:watch", nil)
 	require.NoError(t, err)
 	req.Header.Set("Authorization", "Bearer good")
 	resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
@@ -222,7 +222,7 @@ func TestAStreamIsOneObjectPerLineAndItsErrorTheSameObject(t *testing.T) {
 func TestAStopEndsStreamsAtOnceAndSaysSo(t *testing.T) {
 	t.Parallel()
 	b := setup(t, nil)
-	req, err := http.NewRequestWithContext(t.Context(), "GET", b.url+"/v1/runs/run_01ARZ3NDEKTSV4RRFFQ69G5FAV:watch", nil)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, b.url+"/v1/runs/run_01ARZ3NDEKTSV4RRFFQ69G5FAV:watch", nil)
 	require.NoError(t, err)
 	req.Header.Set("Authorization", "Bearer good")
 	resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)

@@ -98,7 +98,7 @@ func (c *chain) stream() []grpc.StreamServerInterceptor {
 	return []grpc.StreamServerInterceptor{
 		recovery.StreamServerInterceptor(recovery.WithRecoveryHandlerContext(c.recovered)),
 		func(srv any, ss grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) error {
-			return next(srv, withContext(ss, identify(ss.Context())))
+			return next(srv, withContext(identify(ss.Context()), ss))
 		},
 		func(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
 			start := time.Now()
@@ -110,7 +110,7 @@ func (c *chain) stream() []grpc.StreamServerInterceptor {
 			if err != nil {
 				return err
 			}
-			return next(srv, withContext(ss, ctx))
+			return next(srv, withContext(ctx, ss))
 		},
 		func(srv any, ss grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) error {
 			return next(srv, &validating{ServerStream: ss, chain: c})
@@ -118,7 +118,7 @@ func (c *chain) stream() []grpc.StreamServerInterceptor {
 	}
 }
 
-func withContext(ss grpc.ServerStream, ctx context.Context) grpc.ServerStream {
+func withContext(ctx context.Context, ss grpc.ServerStream) grpc.ServerStream {
 	wrapped := middleware.WrapServerStream(ss)
 	wrapped.WrappedContext = ctx
 	return wrapped
@@ -186,7 +186,7 @@ func (c *chain) endOnDrain(srv any, ss grpc.ServerStream, _ *grpc.StreamServerIn
 		case <-done:
 		}
 	}()
-	err := next(srv, withContext(ss, ctx))
+	err := next(srv, withContext(ctx, ss))
 	if err != nil && context.Cause(ctx) == error(errDraining) {
 		return errDraining
 	}

@@ -240,7 +240,9 @@ func (s *Server) Serve(ctx context.Context) error {
 		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 		defer cancel()
 		s.Stop(bounded)
-		<-failed
+		if err := <-failed; err != nil {
+			s.log.DebugContext(ctx, "gRPC ended", slog.Any("error", err))
+		}
 	}
 	<-s.stopped
 	return nil

@@ -58,7 +58,7 @@ func (r *runs) CreateRun(ctx context.Context, req *controlv1.CreateRunRequest) (
 	return &controlv1.Run{Name: identity.ID}, nil
 }
 
-func (r *runs) WatchRun(req *controlv1.WatchRunRequest, stream grpc.ServerStreamingServer[controlv1.WatchRunResponse]) error {
+func (r *runs) WatchRun(_ *controlv1.WatchRunRequest, stream grpc.ServerStreamingServer[controlv1.WatchRunResponse]) error {
 	if err := stream.Send(&controlv1.WatchRunResponse{}); err != nil {
 		return err
 	}

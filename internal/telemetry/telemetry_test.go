@@ -3,6 +3,7 @@ package telemetry_test
 import (
 	"bytes"
 	"encoding/json"
+	"net/http"
 	"net/http/httptest"
 	"testing"
 
@@ -37,7 +38,7 @@ func TestMetricsAreServed(t *testing.T) {
 	require.NoError(t, err)
 	counter.Add(t.Context(), 3)
 	w := httptest.NewRecorder()
-	p.MetricsHandler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	p.MetricsHandler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	require.Contains(t, w.Body.String(), "lume_test_things_total 3")
 	require.Contains(t, w.Body.String(), "go_goroutines")
 	require.NoError(t, p.Shutdown(t.Context()))

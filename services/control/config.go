@@ -89,27 +89,27 @@ func (c Config) Validate() error {
 	check("HTTP", c.HTTP.Validate())
 	check("NATS", c.NATS.Validate())
 	if !isPostgres(c.Database) && !strings.HasPrefix(c.Database, sqlitePrefix) {
-		errs = append(errs, errors.New("Database: must be postgres://… or sqlite:///file"))
+		check("Database", errors.New("must be postgres://… or sqlite:///file"))
 	}
 	if c.Staging == "" {
-		errs = append(errs, errors.New("Staging: the URL of the staging store is required"))
+		check("Staging", errors.New("the URL of the staging store is required"))
 	}
 	for field, address := range map[string]string{"Ingest": c.Ingest.Address, "Transform": c.Transform.Address, "Egress": c.Egress.Address} {
 		if address == "" {
-			errs = append(errs, fmt.Errorf("%s: the address is required", field))
+			check(field, errors.New("the address is required"))
 		}
 	}
 	if (c.KeysetFile == "") == (c.KMSURL == "") {
-		errs = append(errs, errors.New("KeysetFile: set a keyset file or a KMS URL"))
+		check("KeysetFile", errors.New("set a keyset file or a KMS URL"))
 	}
 	if len(c.WorkerTokens) == 0 && c.GRPC.TLS.ClientCAFile == "" {
-		errs = append(errs, errors.New("WorkerTokens: at least one is required, or a CA of client certificates"))
+		check("WorkerTokens", errors.New("at least one is required, or a CA of client certificates"))
 	}
 	if c.Lease != 0 && c.Lease < time.Second {
-		errs = append(errs, errors.New("Lease: must be at least 1s"))
+		check("Lease", errors.New("must be at least 1s"))
 	}
 	if c.Retention.Data < 0 || c.Retention.Rejects < 0 || c.Retention.Previews < 0 {
-		errs = append(errs, errors.New("Retention: must not be negative"))
+		check("Retention", errors.New("must not be negative"))
 	}
 	return errors.Join(errs...)
 }

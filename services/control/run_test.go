@@ -215,7 +215,7 @@ func TestAWatchOverRESTIsOneLinePerChange(t *testing.T) {
 	b := setup(t).withEnds(t)
 	b.publish(t, newSpec("cleaner"))
 	run := b.run(t, "cleaner:v1", batch)
-	req, err := http.NewRequestWithContext(t.Context(), "GET", "http://"+b.service.HTTPAddr()+"/v1/"+run.GetName()+":watch", nil)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+b.service.HTTPAddr()+"/v1/"+run.GetName()+":watch", nil)
 	require.NoError(t, err)
 	req.Header.Set("Authorization", "Bearer "+b.key)
 	resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)

@@ -34,7 +34,6 @@ import (
 	"github.com/lume-data/lume/services/control/internal/reconcile"
 	"github.com/lume-data/lume/services/control/internal/reject"
 	"github.com/lume-data/lume/services/control/internal/run"
-	"github.com/lume-data/lume/services/control/internal/stages"
 	"github.com/lume-data/lume/services/control/internal/store"
 	"github.com/lume-data/lume/services/control/internal/store/postgres"
 	"github.com/lume-data/lume/services/control/internal/store/sqlite"
@@ -74,7 +73,7 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.serve(ctx, parts); err != nil {
+	if err := s.serve(parts); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -131,11 +130,11 @@ func (s *Service) open(ctx context.Context) (*parts, error) {
 		return nil, err
 	}
 
-	compiler, prober := stages.NewTransform(transform), stages.NewIngest(ingest)
+	compiler, prober := newTransformClient(transform), newIngestClient(ingest)
 	p.keys = apikey.New(p.db, keys.Derive("api keys"), p.pageKey, cfg.Log)
 	p.connectors = connectordomain.New(p.db, sealer, keys, cfg.Specs, prober)
 	p.flows = flow.New(flow.Deps{
-		Store: p.db, Connectors: p.connectors, Compiler: compiler, Sampler: prober, Targets: stages.NewEgress(egress),
+		Store: p.db, Connectors: p.connectors, Compiler: compiler, Sampler: prober, Targets: newEgressClient(egress),
 		Staging: p.staging, PageKey: p.pageKey,
 	})
 	p.runs = run.NewService(p.db)
@@ -167,7 +166,7 @@ func (s *Service) bootstrap(ctx context.Context, keys *apikey.Service) error {
 }
 
 // serve makes the servers over the domains, and what works in the background.
-func (s *Service) serve(ctx context.Context, p *parts) error {
+func (s *Service) serve(p *parts) error {
 	cfg := s.cfg
 	workers, err := auth.WorkerTokens(cfg.WorkerTokens)
 	if err != nil {
@@ -184,7 +183,7 @@ func (s *Service) serve(ctx context.Context, p *parts) error {
 	controlv1.RegisterConnectorServiceServer(registrar, api.NewConnectors(p.connectors))
 	controlv1.RegisterFlowServiceServer(registrar, api.NewFlows(p.flows))
 	controlv1.RegisterRunServiceServer(registrar, api.NewRuns(p.runs, p.rejects, p.db, p.bus, p.pageKey))
-	controlv1.RegisterApiKeyServiceServer(registrar, api.NewAPIKeys(p.keys))
+	controlv1.RegisterApiKeyServiceServer(registrar, api.NewKeys(p.keys))
 	controlv1.RegisterTaskServiceServer(registrar, api.NewTasks(p.tasks, p.keys))
 	if err := s.server.Listen(); err != nil {
 		return err

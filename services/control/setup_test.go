@@ -121,7 +121,7 @@ func (s *stageServices) Sample(_ context.Context, req *ingestv1.SampleRequest) (
 	return &ingestv1.SampleResponse{Manifest: &typev1.IngestManifest{RecordsRead: 2}}, nil
 }
 
-func (s *stageServices) CompileFlow(_ context.Context, req *transformv1.CompileFlowRequest) (*transformv1.CompileFlowResponse, error) {
+func (s *stageServices) CompileFlow(_ context.Context, _ *transformv1.CompileFlowRequest) (*transformv1.CompileFlowResponse, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.failure != nil {

@@ -8,17 +8,17 @@ import (
 	"github.com/lume-data/lume/services/control/internal/store"
 )
 
-// APIKeys serves ApiKeyService.
-type APIKeys struct {
+// Keys serves ApiKeyService.
+type Keys struct {
 	controlv1.UnimplementedApiKeyServiceServer
 	keys *apikey.Service
 }
 
-// NewAPIKeys returns the handlers.
-func NewAPIKeys(keys *apikey.Service) *APIKeys { return &APIKeys{keys: keys} }
+// NewKeys returns the handlers.
+func NewKeys(keys *apikey.Service) *Keys { return &Keys{keys: keys} }
 
 // CreateApiKey implements controlv1.ApiKeyServiceServer.
-func (h *APIKeys) CreateApiKey(ctx context.Context, req *controlv1.CreateApiKeyRequest) (*controlv1.CreateApiKeyResponse, error) {
+func (h *Keys) CreateApiKey(ctx context.Context, req *controlv1.CreateApiKeyRequest) (*controlv1.CreateApiKeyResponse, error) {
 	record, key, err := h.keys.Create(ctx, req.GetDisplayName(), req.GetScopes(), instant(req.GetExpireTime()))
 	if err != nil {
 		return nil, err
@@ -27,7 +27,7 @@ func (h *APIKeys) CreateApiKey(ctx context.Context, req *controlv1.CreateApiKeyR
 }
 
 // ListApiKeys implements controlv1.ApiKeyServiceServer.
-func (h *APIKeys) ListApiKeys(ctx context.Context, req *controlv1.ListApiKeysRequest) (*controlv1.ListApiKeysResponse, error) {
+func (h *Keys) ListApiKeys(ctx context.Context, req *controlv1.ListApiKeysRequest) (*controlv1.ListApiKeysResponse, error) {
 	list, next, err := h.keys.List(ctx, req.GetPageSize(), req.GetPageToken())
 	if err != nil {
 		return nil, err
@@ -40,7 +40,7 @@ func (h *APIKeys) ListApiKeys(ctx context.Context, req *controlv1.ListApiKeysReq
 }
 
 // RevokeApiKey implements controlv1.ApiKeyServiceServer.
-func (h *APIKeys) RevokeApiKey(ctx context.Context, req *controlv1.RevokeApiKeyRequest) (*controlv1.ApiKey, error) {
+func (h *Keys) RevokeApiKey(ctx context.Context, req *controlv1.RevokeApiKeyRequest) (*controlv1.ApiKey, error) {
 	k, err := h.keys.Revoke(ctx, last(req.GetName()))
 	if err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"sync"
 	"unicode/utf8"
 
 	"go.opentelemetry.io/otel/propagation"
@@ -188,7 +189,6 @@ func (h *Runs) WatchRun(req *controlv1.WatchRunRequest, stream grpc.ServerStream
 	id := last(req.GetName())
 	ctx, cancel := context.WithCancel(stream.Context())
 	defer cancel()
-
 	// The latest report, replaced while the client is slow.
 	reports := make(chan *eventv1.Progress, 1)
 	err := h.progress.WatchProgress(ctx, id, func(p *eventv1.Progress) {
@@ -206,7 +206,10 @@ func (h *Runs) WatchRun(req *controlv1.WatchRunRequest, stream grpc.ServerStream
 			WithNext("retry, or ask for the run itself").WithCause(err)
 	}
 	views, ended := make(chan run.View), make(chan error, 1)
-	go func() {
+	var watcher sync.WaitGroup
+	defer watcher.Wait()
+	defer cancel()
+	watcher.Go(func() {
 		ended <- h.runs.Watch(ctx, id, func(v run.View) error {
 			select {
 			case views <- v:
@@ -215,14 +218,12 @@ func (h *Runs) WatchRun(req *controlv1.WatchRunRequest, stream grpc.ServerStream
 				return ctx.Err()
 			}
 		})
-	}()
-	defer func() { cancel(); <-ended }()
+	})
 
 	resp := &controlv1.WatchRunResponse{}
 	for {
 		select {
 		case err := <-ended:
-			ended <- nil
 			return codeRun(err, id)
 		case v := <-views:
 			if resp.Run, err = h.view(ctx, v); err != nil {

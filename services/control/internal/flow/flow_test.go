@@ -184,8 +184,9 @@ func TestCanonicalJSONIsPinned(t *testing.T) {
 	t.Parallel()
 	text, err := canonical(normalise(valid()))
 	require.NoError(t, err)
-	require.Equal(t, `{"columns":[{"key":true,"name":"id","type":"string"},{"name":"n","type":"decimal(10,2)"}],"name":"f",`+
-		`"source":{"connector":"bucket","csv":{}},"target":{"connector":"db","mode":"append","name":"main","table":"t"}}`, string(text))
+	want := `{"columns":[{"key":true,"name":"id","type":"string"},{"name":"n","type":"decimal(10,2)"}],"name":"f",` +
+		`"source":{"connector":"bucket","csv":{}},"target":{"connector":"db","mode":"append","name":"main","table":"t"}}`
+	require.Equal(t, []byte(want), text, "byte for byte: it is what digests are made of")
 }
 
 func TestTheConnectorsOfAFlowAreNamedOnce(t *testing.T) {

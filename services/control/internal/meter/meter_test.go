@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/http"
 	"net/http/httptest"
 	"testing"
 
@@ -45,7 +46,7 @@ func TestWhatWasPublishedIsCountedAndWhatFailedIsNot(t *testing.T) {
 	require.Error(t, publish("succeeded", ended))
 
 	w := httptest.NewRecorder()
-	p.MetricsHandler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	p.MetricsHandler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	text := w.Body.String()
 	require.Contains(t, text, `lume_run_events_total{event="partial_failed",flow="cleaner"} 1`)
 	require.Contains(t, text, `lume_run_events_total{event="failed",flow="cleaner"} 1`)
