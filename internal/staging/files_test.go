@@ -1,12 +1,14 @@
 package staging_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/lume-data/lume/internal/staging"
 )
@@ -93,4 +95,34 @@ func TestEmptyFoldersAreRemovedWithTheirLastObject(t *testing.T) {
 	require.NoError(t, store.DeletePrefix(t.Context(), "runs/run_2/"))
 	require.NoDirExists(t, filepath.Join(dir, "runs", "run_2"))
 	require.DirExists(t, dir)
+}
+
+func TestManyWritersAndDeletersDoNotDisturbEachOther(t *testing.T) {
+	t.Parallel()
+	store, _ := openFolder(t)
+	var group errgroup.Group
+	for i := range 8 {
+		group.Go(func() error {
+			// Every delete may take away the folders that the others write to.
+			k := fmt.Sprintf("runs/busy/%d/x", i%4)
+			if i >= 4 {
+				k = fmt.Sprintf("runs/busy/%d/y", i%4)
+			}
+			for range 20 {
+				obj, err := store.Put(t.Context(), k, file(t, random(100)), 0)
+				if err != nil {
+					return err
+				}
+				if err = store.Fetch(t.Context(), obj, filepath.Join(t.TempDir(), "x")); err != nil {
+					return err
+				}
+				if err = store.Delete(t.Context(), k); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	require.NoError(t, group.Wait())
+	require.Empty(t, list(t, store, "runs/"))
 }

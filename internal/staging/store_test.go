@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"sort"
-	"sync"
 	"testing"
 	"time"
 
@@ -198,41 +197,11 @@ func suite(t *testing.T, url string) {
 		require.NoFileExists(t, path)
 	})
 
-	t.Run("many writers and deleters do not disturb each other", func(t *testing.T) {
-		t.Parallel()
-		var wg sync.WaitGroup
-		for i := range 8 {
-			wg.Go(func() {
-				for range 10 {
-					k := key(t, "busy/"+string(rune('a'+i))+"/x")
-					content := random(100)
-					obj, err := store.Put(t.Context(), k, file(t, content), 0)
-					if !errorFree(t, err) {
-						return
-					}
-					err = store.Fetch(t.Context(), obj, filepath.Join(t.TempDir(), "x"))
-					if !errorFree(t, err) || !errorFree(t, store.Delete(t.Context(), k)) {
-						return
-					}
-				}
-			})
-		}
-		wg.Wait()
-		require.Empty(t, list(t, store, key(t, "busy")+"/"))
-	})
-
 	t.Run("a check of the store leaves nothing behind", func(t *testing.T) {
 		t.Parallel()
 		require.NoError(t, store.Check(t.Context()))
 		require.Empty(t, list(t, store, "checks/"))
 	})
-}
-
-func errorFree(t *testing.T, err error) bool {
-	if err != nil {
-		t.Error(err)
-	}
-	return err == nil
 }
 
 // key makes keys of parallel subtests differ.
