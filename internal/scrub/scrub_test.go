@@ -49,7 +49,7 @@ func TestURLsLoseCredentialsAndQueries(t *testing.T) {
 
 func TestURLErrorsLoseTheirURL(t *testing.T) {
 	t.Parallel()
-	bad := "postgres://u:canary" + string(rune(0x7f)) + "@h/db"
+	bad := fmt.Sprintf("postgres://u:canary%c@h/db", 0x7f)
 	_, err := url.Parse(bad)
 	require.Error(t, err)
 	require.NotContains(t, scrub.New().Error(fmt.Errorf("open: %w", err)).Error(), "canary")
