@@ -20,9 +20,11 @@ GOPROXY := https://proxy.golang.org
 endif
 export GOPROXY
 export GOTOOLCHAIN ?= auto
+# For every target alike, so that lint, build and tests share one build cache.
+export GOFLAGS := $(strip $(GOFLAGS) -trimpath)
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-BUILD_FLAGS := -trimpath -ldflags '-s -w -X github.com/lume-data/lume/cmd/internal/build.Version=$(VERSION)'
+BUILD_FLAGS := -ldflags '-s -w -X github.com/lume-data/lume/cmd/internal/build.Version=$(VERSION)'
 BINARIES := lume lume-control lume-ingest lume-transform lume-egress
 
 # TESTFLAGS adds to every `go test`, PKG narrows it: make test PKG=./internal/fault TESTFLAGS=-v
@@ -44,7 +46,7 @@ $(addprefix build-,$(BINARIES)): build-%:
 
 .PHONY: demo
 demo: build-lume ## Run the main job on a messy CSV of 120,000 rows, from build to receipt (KEEP=1 leaves it running)
-	$(GO) build -trimpath -o bin/messy ./examples/messy
+	$(GO) build -o bin/messy ./examples/messy
 	./examples/demo.sh
 
 .PHONY: bench

@@ -56,7 +56,8 @@ step "5. Publish an immutable version, and run it"
 
 step "6. What was rejected, and why"
 run=$("$lume" runs list --limit 1 -o jsonl 2>/dev/null | sed -n 's/.*"run_id":"\(run_[0-9A-Z]*\)".*/\1/p' | head -n 1)
-"$lume" runs rejects "$run" --limit 8
+"$lume" runs rejects "$run" --stage ingest --limit 4
+"$lume" runs rejects "$run" --stage transform --limit 12
 
 # The run must end PARTIAL_FAILED: everything good is loaded, everything bad is kept.
 "$lume" runs list --state partial_failed --limit 1 -o jsonl | grep -q "$run" || {

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"testing"
 )
 
@@ -27,11 +26,9 @@ func run(m *testing.M) (int, error) {
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	// Without -race: the engine's children have an address space limit, which the race detector does not live with.
-	for _, name := range []string{"lume", "lume-control", "lume-ingest", "lume-transform", "lume-egress"} {
-		build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", filepath.Join(dir, name), "../../cmd/"+name)
-		if out, err := build.CombinedOutput(); err != nil {
-			return 1, fmt.Errorf("build %s: %w\n%s", name, err, out)
-		}
+	build := exec.Command("go", "build", "-o", dir, "../../cmd/lume", "../../cmd/lume-control", "../../cmd/lume-ingest", "../../cmd/lume-transform", "../../cmd/lume-egress")
+	if out, err := build.CombinedOutput(); err != nil {
+		return 1, fmt.Errorf("build the programs under test: %w\n%s", err, out)
 	}
 	binaries = dir
 	return m.Run(), nil

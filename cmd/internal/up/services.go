@@ -79,10 +79,10 @@ func (b *builder) ingest(ctx context.Context, p serve.Process) (serve.Service, e
 }
 
 func (b *builder) transform(ctx context.Context, p serve.Process) (serve.Service, error) {
-	service := b.stage(p, typev1.Stage_STAGE_TRANSFORM, b.endpoints.TransformGRPC, b.endpoints.TransformHTTP, "transform")
-	return transform.New(ctx, transform.Config{Service: service, Engine: engine.Config{
-		Root: service.WorkDir, Children: b.cfg.Slots, MemoryBytes: int64(b.cfg.Memory), Log: p.Log,
-	}})
+	return transform.New(ctx, transform.Config{
+		Service: b.stage(p, typev1.Stage_STAGE_TRANSFORM, b.endpoints.TransformGRPC, b.endpoints.TransformHTTP, "transform"),
+		Engine:  engine.Config{MemoryBytes: int64(b.cfg.Memory)},
+	})
 }
 
 func (b *builder) egress(ctx context.Context, p serve.Process) (serve.Service, error) {

@@ -32,10 +32,9 @@ func Command() *cobra.Command {
 			f.IntVar(&threads, "engine-threads", 0, "`threads` of one task; default 2, or 1 on one processor")
 		},
 		func(ctx context.Context, p serve.Process) (serve.Service, error) {
-			service := settings.Service(p, typev1.Stage_STAGE_TRANSFORM)
-			return transform.New(ctx, transform.Config{Service: service, Engine: engine.Config{
-				Root: service.WorkDir, Children: settings.Slots, Threads: threads,
-				MemoryBytes: int64(memory), DiskBytes: int64(disk), Log: p.Log,
-			}})
+			return transform.New(ctx, transform.Config{
+				Service: settings.Service(p, typev1.Stage_STAGE_TRANSFORM),
+				Engine:  engine.Config{Threads: threads, MemoryBytes: int64(memory), DiskBytes: int64(disk)},
+			})
 		})
 }
