@@ -137,8 +137,8 @@ type TaskWriter interface {
 	// BeatTask prolongs the lease of a RUNNING task with this attempt and fence, and keeps the higher count of rows.
 	// ErrFenced otherwise. A lapsed lease that nobody took over can be prolonged.
 	BeatTask(ctx context.Context, claim Claim, rows int64, lease time.Duration) (Task, error)
-	// UpdateTask writes everything that can change, if the stored task still has state from, t's fence and, unless it is
-	// to be RUNNING no more, its lease: ErrFenced otherwise.
+	// UpdateTask writes everything that can change, if the stored task still has state from and t's fence: ErrFenced
+	// otherwise.
 	UpdateTask(ctx context.Context, t Task, from TaskState) error
 	// WaitingTasks returns the first WAITING tasks of a run, by part.
 	WaitingTasks(ctx context.Context, runID string, limit int) ([]Task, error)

@@ -20,7 +20,10 @@ import (
 	"github.com/lume-data/lume/services/control/internal/task"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// The PostgreSQL server of the tests ends with the process.
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("os/exec.(*Cmd).Wait"))
+}
 
 type bundle struct {
 	*task.Service

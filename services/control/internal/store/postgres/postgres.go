@@ -139,9 +139,9 @@ func classify(err error) error {
 			return fmt.Errorf("%w: %w", store.ErrExists, err)
 		case "23503": // foreign_key_violation
 			return fmt.Errorf("%w: %w", store.ErrNotFound, err)
-		case "40001", "40P01", "55P03": // serialization_failure, deadlock_detected, lock_not_available
+		case "40001", "40P01": // serialization_failure, deadlock_detected
 			return fmt.Errorf("%w: %w", sqlstore.ErrRetry, err)
-		case "25006", "25P03", "57014": // read only (a failover), idle in transaction, query canceled (statement_timeout)
+		case "25006", "25P03", "55P03", "57014": // read only (a failover), idle in transaction, lock_timeout, statement_timeout
 			return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
 		}
 		switch e.Code[:2] {
