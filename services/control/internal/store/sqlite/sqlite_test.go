@@ -17,7 +17,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestStore(t *testing.T) {
 	t.Parallel()
-	storetest.Run(t, func(t *testing.T) store.Store { return open(t, filepath.Join(t.TempDir(), "control.db"), sqlite.Volatile()) })
+	storetest.Run(t, func(t *testing.T) store.Store {
+		return open(t, filepath.Join(t.TempDir(), "control.db"), sqlite.Volatile())
+	})
 }
 
 func open(t *testing.T, path string, opts ...sqlite.Option) store.Store {
