@@ -64,8 +64,9 @@ func New(ctx context.Context, cfg Config) (*Providers, error) {
 	p := &Providers{Log: NewLogger(cfg.LogWriter, cfg.LogLevel, cfg.Service), registry: prometheus.NewRegistry()}
 	what := resource.NewSchemaless(attribute.String("service.name", cfg.Service))
 
-	// Without an exporter spans are not recorded, but contexts still carry trace ids for logs and other services.
-	options := []sdktrace.TracerProviderOption{sdktrace.WithResource(what), sdktrace.WithSampler(sdktrace.NeverSample())}
+	// Without an exporter no trace begins here, but contexts carry trace ids for logs, and a trace that a caller samples
+	// goes on to the services behind this one.
+	options := []sdktrace.TracerProviderOption{sdktrace.WithResource(what), sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.NeverSample()))}
 	switch {
 	case cfg.Exporter != nil:
 		options = []sdktrace.TracerProviderOption{sdktrace.WithResource(what), sdktrace.WithSyncer(cfg.Exporter)}
