@@ -52,22 +52,26 @@ func decode(answer string) (*Node, *Problem) {
 
 var nearText = regexp.MustCompile(`(?s)^syntax error at or near "(.*)"$`)
 
+var word = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+
 // syntaxProblem words what the parser says. It quotes the expression only.
 func syntaxProblem(message, position string) *Problem {
 	at := -1
 	if n, err := strconv.Atoi(position); err == nil && n >= len(prefix) {
 		at = n - len(prefix)
 	}
-	text := "the expression is not valid SQL"
+	text, next := "the expression is not valid SQL", "write one scalar SQL expression, such as upper(trim(name))"
 	if m := nearText.FindStringSubmatch(message); m != nil {
 		text = "syntax error near " + strconv.Quote(cut(m[1], 40))
-		if strings.Contains(suffix, m[1]) {
+		if word.MatchString(m[1]) {
+			next = fmt.Sprintf("if %s is a name, write it in double quotes: %q; it can be a word of SQL", cut(m[1], 40), cut(m[1], 40))
+		} else if strings.Contains(suffix, m[1]) {
 			text = "the expression ends too early or is not closed"
 		}
 	} else if strings.HasPrefix(message, "unterminated quoted") {
 		text = "a quote is not closed"
 	}
-	return problem(ReasonSyntax, at, "write one scalar SQL expression, such as upper(trim(name))", "%s", text)
+	return problem(ReasonSyntax, at, next, "%s", text)
 }
 
 func cut(s string, n int) string {
@@ -206,7 +210,10 @@ func (d *decoder) class(n *Node, class, typ string, o object, depth int) *Proble
 	case "LAMBDA":
 		// The arrow of JSON: functions that take a lambda are not listed.
 		n.Kind, n.Name = Call, "json_extract"
-		return d.children(n, o, depth, "lhs", "expr")
+		if p := d.children(n, o, depth, "lhs", "expr"); p != nil {
+			return p
+		}
+		return checkCall(n)
 	default:
 		return notAllowed(n.At, describe(class))
 	}

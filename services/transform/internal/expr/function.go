@@ -44,7 +44,7 @@ var functions = func() map[string]function {
 	add(partial(2, 3), "substr substring")
 	add(partial(2, 2), "left right")
 	add(partial(3, 3), "split_part translate like_escape ilike_escape not_like_escape not_ilike_escape")
-	add(constant(3, 3, map[int]int{2: 0}), "replace")
+	add(function{min: 3, max: 3, infallible: true, constant: map[int]int{2: 0}}, "replace")
 	add(partial(1, 1), "ascii ord unicode chr unhex from_hex from_base64 decode url_encode url_decode")
 	add(constant(3, 3, map[int]int{1: maxPadding}), "lpad rpad")
 	add(constant(2, 2, map[int]int{1: maxPadding}), "repeat")
