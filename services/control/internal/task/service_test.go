@@ -291,7 +291,7 @@ func TestABatchThatMustNotBeLoadedFailsBeforeTheTarget(t *testing.T) {
 			require.Equal(t, c.reason, v.Error.GetReason())
 			require.Equal(t, typev1.Stage_STAGE_TRANSFORM, v.Error.GetStage())
 			require.NotEmpty(t, v.Error.GetNextAction())
-			require.EqualValues(t, 10+c.malformed, v.Receipt.GetCounts().GetRead(), "the receipt as far as it is known")
+			require.Equal(t, 10+c.malformed, v.Receipt.GetCounts().GetRead(), "the receipt as far as it is known")
 			require.Empty(t, v.Receipt.GetTargets())
 			tasks, err := b.db.Tasks(t.Context(), b.id, store.TaskLoad)
 			require.NoError(t, err)

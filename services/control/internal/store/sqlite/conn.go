@@ -86,7 +86,7 @@ func (t *transaction) ExecContext(ctx context.Context, query string, args ...any
 		return nil, err
 	}
 	ctx = context.WithoutCancel(ctx)
-	if s := t.w.prepared(query); s != nil {
+	if s := t.w.prepared(query); s != nil { //nolint:sqlclosecheck // It is kept until Close.
 		return s.ExecContext(ctx, args...)
 	}
 	return t.w.conn.ExecContext(ctx, query, args...)
@@ -98,7 +98,7 @@ func (t *transaction) QueryContext(ctx context.Context, query string, args ...an
 		return nil, err
 	}
 	ctx = context.WithoutCancel(ctx)
-	if s := t.w.prepared(query); s != nil {
+	if s := t.w.prepared(query); s != nil { //nolint:sqlclosecheck // It is kept until Close.
 		return s.QueryContext(ctx, args...)
 	}
 	return t.w.conn.QueryContext(ctx, query, args...)
@@ -108,7 +108,7 @@ func (t *transaction) QueryContext(ctx context.Context, query string, args ...an
 func (t *transaction) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
 	if ctx.Err() == nil {
 		ctx = context.WithoutCancel(ctx)
-		if s := t.w.prepared(query); s != nil {
+		if s := t.w.prepared(query); s != nil { //nolint:sqlclosecheck // It is kept until Close.
 			return s.QueryRowContext(ctx, args...)
 		}
 	}
@@ -170,7 +170,7 @@ func (r *reader) prepared(ctx context.Context, query string) *sql.Stmt {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if other, ok := r.statements[query]; ok {
-		_ = s.Close() // somebody else was faster
+		_ = s.Close() //nolint:sqlclosecheck // Somebody else was faster.
 		return other
 	}
 	if r.statements == nil {
@@ -187,7 +187,7 @@ func (r *reader) ExecContext(ctx context.Context, query string, args ...any) (sq
 
 // QueryContext implements [sqlstore.Querier].
 func (r *reader) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	if s := r.prepared(ctx, query); s != nil {
+	if s := r.prepared(ctx, query); s != nil { //nolint:sqlclosecheck // It is kept until Close.
 		return s.QueryContext(ctx, args...)
 	}
 	return r.db.QueryContext(ctx, query, args...)
@@ -195,7 +195,7 @@ func (r *reader) QueryContext(ctx context.Context, query string, args ...any) (*
 
 // QueryRowContext implements [sqlstore.Querier].
 func (r *reader) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
-	if s := r.prepared(ctx, query); s != nil {
+	if s := r.prepared(ctx, query); s != nil { //nolint:sqlclosecheck // It is kept until Close.
 		return s.QueryRowContext(ctx, args...)
 	}
 	return r.db.QueryRowContext(ctx, query, args...)

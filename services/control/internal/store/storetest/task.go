@@ -257,7 +257,7 @@ var taskTests = []test{
 			waiting, err := tx.WaitingTasks(ctx, r.ID, 2)
 			require.NoError(t, err)
 			require.Len(t, waiting, 2)
-			require.EqualValues(t, []int32{0, 1}, []int32{waiting[0].Part, waiting[1].Part})
+			require.Equal(t, []int32{0, 1}, []int32{waiting[0].Part, waiting[1].Part})
 			waiting[0].State = store.TaskDone
 			return tx.UpdateTask(ctx, waiting[0], store.TaskWaiting)
 		})

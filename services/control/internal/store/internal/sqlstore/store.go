@@ -91,7 +91,7 @@ func encodeNotice(n store.Notice) string {
 	if len(n.Runs) > maxNoticeRuns {
 		n.Runs = n.Runs[:maxNoticeRuns]
 	}
-	b, _ := json.Marshal(n) // strings and a bool cannot fail
+	b, _ := json.Marshal(n) //nolint:errchkjson // Strings and a bool cannot fail.
 	return string(b)
 }
 
