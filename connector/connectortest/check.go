@@ -55,7 +55,7 @@ func Checks(t *testing.T, h ChecksHarness) {
 			t.Parallel()
 			link, err := b.Open(t)
 			if err != nil {
-				b.require(t, requireCoded(t, err))
+				b.require(t, codedError(t, err))
 				return
 			}
 			checks := link.Check(t.Context())

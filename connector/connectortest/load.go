@@ -220,7 +220,13 @@ func (l *load) balance(written, refused int64) ([]byte, error) {
 // Fill loads rows into a target as a run of their own.
 func Fill(t *testing.T, target connector.Target, spec connector.TargetSpec, rows []Row) {
 	t.Helper()
-	l := newLoad(t, spec, newRun(), rows)
+	FillAs(t, target, newRun(), spec, rows)
+}
+
+// FillAs loads rows into a target as a certain run.
+func FillAs(t *testing.T, target connector.Target, runID string, spec connector.TargetSpec, rows []Row) {
+	t.Helper()
+	l := newLoad(t, spec, runID, rows)
 	l.batch = 1000
 	_, err := l.run(t.Context(), target)
 	require.NoError(t, err)

@@ -118,7 +118,7 @@ func missingObject(t *testing.T, h ObjectSourceHarness) {
 	_, statErr := src.Stat(t.Context(), missing)
 	_, readErr := read(t.Context(), src, missing, "", 0, -1)
 	for _, err := range []error{statErr, readErr} {
-		coded := requireCoded(t, err)
+		coded := codedError(t, err)
 		require.Equal(t, "SOURCE_OBJECT_NOT_FOUND", coded.Reason)
 		require.Equal(t, connector.KindNotFound, coded.Kind)
 		require.NotEmpty(t, coded.Next)
@@ -132,7 +132,7 @@ func outsideIsRefused(t *testing.T, h ObjectSourceHarness) {
 		_, statErr := src.Stat(t.Context(), path)
 		_, readErr := read(t.Context(), src, path, "", 0, -1)
 		for _, err := range []error{statErr, readErr} {
-			coded := requireCoded(t, err)
+			coded := codedError(t, err)
 			require.Equal(t, "PATH_OUTSIDE_CONNECTOR", coded.Reason, path)
 			require.Equal(t, connector.KindPermission, coded.Kind, path)
 		}

@@ -117,7 +117,7 @@ func (d dataObject) content(t *testing.T, objects map[string][]byte, folder stri
 	t.Helper()
 	content, ok := objects[folder+"/"+d.Name]
 	require.True(t, ok, "%s is listed but missing", d.Name)
-	require.EqualValues(t, d.Bytes, len(content))
+	require.Len(t, content, int(d.Bytes))
 	sum := sha256.Sum256(content)
 	require.Equal(t, d.SHA256, hex.EncodeToString(sum[:]))
 	return content

@@ -146,9 +146,9 @@ func queryWithoutPlaceholder(t *testing.T, h RowSourceHarness) {
 		"SELECT " + connector.Placeholder + " AS x":  false,
 	} {
 		_, err := src.Query(t.Context(), query, "b", bound)
-		require.Equal(t, connector.KindInvalid, requireCoded(t, err).Kind)
+		require.Equal(t, connector.KindInvalid, codedError(t, err).Kind)
 		_, err = src.Describe(t.Context(), query, bound)
-		require.Equal(t, connector.KindInvalid, requireCoded(t, err).Kind)
+		require.Equal(t, connector.KindInvalid, codedError(t, err).Kind)
 	}
 }
 
@@ -211,7 +211,7 @@ func wrongQueries(t *testing.T, h RowSourceHarness) {
 		"SELECT id, id FROM " + table:         {connector.KindInvalid},
 	} {
 		_, err := src.Describe(t.Context(), query, false)
-		coded := requireCoded(t, err)
+		coded := codedError(t, err)
 		require.Contains(t, kinds, coded.Kind, "%s: %s", query, coded.Reason)
 		_, err = src.Query(t.Context(), query, "", false)
 		requireCoded(t, err)
@@ -241,7 +241,7 @@ func queryIsCut(t *testing.T, h RowSourceHarness) {
 	for err == nil {
 		_, err = stream.Next(ctx)
 	}
-	require.False(t, errors.Is(err, io.EOF), "a cut query does not look like its end")
+	require.NotErrorIs(t, err, io.EOF, "a cut query does not look like its end")
 	_ = stream.Close()
 	_, err = src.Query(ctx, query, "", false)
 	require.Error(t, err)

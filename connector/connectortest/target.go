@@ -114,6 +114,23 @@ func sorted(rows []Row) []string {
 	return list
 }
 
+func missingTable(t *testing.T, h TargetHarness) {
+	target, spec := h.Open(t), h.place(t, connector.Append)
+	if spec.Table == "" {
+		// Prefixes need not exist.
+		return
+	}
+	spec.Create = false
+	failed := requireFailed(t, target.CheckTarget(t.Context(), spec))
+	require.Equal(t, connector.KindNotFound, failed.Kind)
+	require.NotEmpty(t, failed.Next)
+	run := newRun()
+	_, err := newLoad(t, spec, run, persons(0, 3, "x")).run(t.Context(), target)
+	require.Equal(t, connector.KindNotFound, codedError(t, err).Kind)
+	require.Empty(t, h.Rows(t, spec))
+	require.Empty(t, h.Rejects(t, spec, run))
+}
+
 type targetTest struct {
 	name string
 	run  func(*testing.T, TargetHarness)
@@ -140,11 +157,13 @@ var loadTests = []targetTest{
 	{"SettleFindsWhatWasCommitted", settleFindsCommitted},
 	{"SettleAndLoadAtOnceAgree", settleRacesLoad},
 	{"TwoRunsAtOnceBothCommit", twoRunsAtOnce},
+	{"TwoReplacesAtOnceLeaveOneOfThem", twoReplacesAtOnce},
 	{"TwoAttemptsAtOnceCommitOnce", twoAttemptsAtOnce},
 	{"ALoadThatFailsLeavesNothing", failedLoadLeavesNothing},
 	{"ALoadThatIsCutIsAllOrNothing", cutLoadIsAllOrNothing},
 	{"ARefusedRowBecomesAReject", refusedRowBecomesReject},
 	{"CheckTargetPassesAndWritesNothing", checkTargetWritesNothing},
+	{"AMissingTableIsNotCreatedUnasked", missingTable},
 }
 
 // Target runs the suite of targets.
@@ -306,7 +325,13 @@ func checkTargetWritesNothing(t *testing.T, h TargetHarness) {
 }
 
 // requireCoded requires an error that clients may see: it has a reason, and a class that is not an internal fault.
-func requireCoded(t *testing.T, err error) *connector.Error {
+func requireCoded(t *testing.T, err error) {
+	t.Helper()
+	_ = codedError(t, err)
+}
+
+// codedError requires a coded error and returns it.
+func codedError(t *testing.T, err error) *connector.Error {
 	t.Helper()
 	var coded *connector.Error
 	require.ErrorAs(t, err, &coded)
@@ -327,7 +352,7 @@ func requireFailed(t *testing.T, checks []connector.Check) *connector.Error {
 		case failed != nil:
 			require.Equal(t, connector.CheckSkipped, check.Status, check.Name)
 		case check.Status == connector.CheckFailed:
-			failed = requireCoded(t, check.Err)
+			failed = codedError(t, check.Err)
 		default:
 			require.NotEqual(t, connector.CheckFailed, check.Status)
 			require.Nil(t, check.Err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -116,6 +117,27 @@ func twoRunsAtOnce(t *testing.T, h TargetHarness) {
 		require.NoError(t, err)
 	}
 	h.sees(t, spec, want)
+}
+
+func twoReplacesAtOnce(t *testing.T, h TargetHarness) {
+	spec := h.place(t, connector.Replace)
+	_, err := newLoad(t, spec, newRun(), persons(0, 9, "old")).run(t.Context(), h.Open(t))
+	require.NoError(t, err)
+	const n = 3
+	contents := make([][]Row, n)
+	errs := make([]error, n)
+	var wg sync.WaitGroup
+	for i := range n {
+		contents[i] = persons(10*i, 10*i+5+i, fmt.Sprintf("new %d", i))
+		l, target := newLoad(t, spec, newRun(), contents[i]), h.Open(t)
+		wg.Go(func() { errs[i] = l.untilDone(t.Context(), target) })
+	}
+	wg.Wait()
+	for _, err := range errs {
+		require.NoError(t, err)
+	}
+	seen := sorted(h.Rows(t, spec))
+	require.True(t, slices.ContainsFunc(contents, func(rows []Row) bool { return slices.Equal(sorted(rows), seen) }), "%v", seen)
 }
 
 func twoAttemptsAtOnce(t *testing.T, h TargetHarness) {

@@ -1,6 +1,7 @@
 package file_test
 
 import (
+	"fmt"
 	"io"
 	"log/slog"
 	"net/url"
@@ -13,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/lume-data/lume/connector"
+	"github.com/lume-data/lume/connector/connectortest"
 	"github.com/lume-data/lume/connector/file"
 )
 
@@ -230,4 +232,31 @@ func TestDiscoveredPathsCanBeReadWhateverTheNameHolds(t *testing.T) {
 		}
 	}
 	require.Equal(t, 6, walk(""))
+}
+
+func TestFilesAreReplacedOnlyByThoseWhoSawTheLastOne(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	c, err := open(t, map[string]any{"root": folder}, folder)
+	require.NoError(t, err)
+	src := c.(connector.ObjectSource)
+	// Every replace writes a pointer of the same size, as quickly as it can.
+	const n = 40
+	tags := map[string]bool{}
+	for i := range n {
+		replace(t, c, fmt.Sprintf("run_%04d", i))
+		info, err := src.Stat(t.Context(), "file://"+folder+"/out/_current.json")
+		require.NoError(t, err)
+		require.False(t, tags[info.ETag], "a tag is never used again")
+		tags[info.ETag] = true
+	}
+}
+
+// replace loads one row in mode replace.
+func replace(t *testing.T, c connector.Connector, run string) {
+	t.Helper()
+	connectortest.FillAs(t, c.(connector.Target), run, connector.TargetSpec{
+		Name: "main", Prefix: "out", Mode: connector.Replace, Format: "csv",
+		Columns: []connector.Column{{Name: "id", Type: connector.Type{Name: connector.TypeInt64}}},
+	}, []connectortest.Row{connectortest.Values("1")})
 }

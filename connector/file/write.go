@@ -174,8 +174,21 @@ func (w *writer) publish(cond blob.Condition) error {
 		if err != nil {
 			return err
 		}
+		if err := w.outdate(info); err != nil {
+			return err
+		}
 	}
 	return w.root.Rename(w.temp, w.key)
+}
+
+// outdate makes the modification time later than that of the file which is replaced. Clocks of file systems are coarse and
+// inodes are used again: without it a file of the same size could get the tag of one that was there before.
+func (w *writer) outdate(replaced fs.FileInfo) error {
+	info, err := w.root.Stat(w.temp)
+	if err != nil || info.ModTime().After(replaced.ModTime()) {
+		return err
+	}
+	return w.root.Chtimes(w.temp, time.Time{}, replaced.ModTime().Add(time.Microsecond))
 }
 
 // lock keeps other processes from comparing and renaming in the same folder.

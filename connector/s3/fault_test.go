@@ -52,7 +52,7 @@ func newProxy(t *testing.T, srv *server.S3) *proxy {
 		}
 		forward.ServeHTTP(w, r)
 	}))
-	t.Cleanup(p.Server.Close)
+	t.Cleanup(p.Close)
 	return p
 }
 

@@ -52,7 +52,7 @@ func open(ctx context.Context, env connector.Env, cfg connector.Config) (connect
 		return nil, invalid("bucket", "must be a bucket's name, without a path")
 	}
 	prefix, ok := blob.CleanPrefix(cfg.Text("prefix"))
-	if !ok || hasControl(prefix) {
+	if !ok {
 		return nil, invalid("prefix", "must be a folder of the bucket, without . or .. in it")
 	}
 	for _, field := range []string{"endpoint", "sts_endpoint"} {

@@ -100,10 +100,7 @@ func (s *bucketStore) Put(ctx context.Context, key string, body []byte, cond Con
 			return err
 		}
 		if try == conflicts {
-			return &connector.Error{
-				Kind: connector.KindUnavailable, Reason: "STORE_BUSY", Message: "other writers kept " + key + " busy",
-				Next: "the run tries again by itself", Meta: map[string]string{"key": key}, Cause: err,
-			}
+			return busy(key, err)
 		}
 		select {
 		case <-ctx.Done():
@@ -127,7 +124,30 @@ func (s *bucketStore) put(ctx context.Context, key string, body []byte, cond Con
 
 // Create implements Store.
 func (s *bucketStore) Create(ctx context.Context, key string) (Writer, error) {
-	return s.create(ctx, key, Condition{})
+	w, err := s.create(ctx, key, Condition{})
+	if err != nil {
+		return nil, err
+	}
+	return plainWriter{w}, nil
+}
+
+// plainWriter is an upload without a condition: another writer in its way is something that passes.
+type plainWriter struct{ Writer }
+
+// Commit implements Writer.
+func (w plainWriter) Commit() error {
+	err := w.Writer.Commit()
+	if errors.Is(err, ErrBusy) {
+		return busy("an object", err)
+	}
+	return err
+}
+
+func busy(key string, cause error) error {
+	return &connector.Error{
+		Kind: connector.KindUnavailable, Reason: "STORE_BUSY", Message: "other writers kept " + key + " busy",
+		Next: "the run tries again by itself", Meta: map[string]string{"key": key}, Cause: cause,
+	}
 }
 
 func (s *bucketStore) create(ctx context.Context, key string, cond Condition) (Writer, error) {

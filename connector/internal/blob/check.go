@@ -108,7 +108,7 @@ func conditional(ctx context.Context, store Store, key string) error {
 // Nonce returns a name that nobody else uses.
 func Nonce() string {
 	var b [8]byte
-	rand.Read(b[:]) //nolint:errcheck // It never fails.
+	rand.Read(b[:])
 	return hex.EncodeToString(b[:])
 }
 

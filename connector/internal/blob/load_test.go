@@ -2,7 +2,6 @@ package blob
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"path"
@@ -27,7 +26,7 @@ func ids(run string, mode connector.Mode, attempt int32, n int) connector.Load {
 		Rejects: func() (connector.Rejects, error) { return noRejects{}, nil },
 		Refuse:  func(context.Context, int64, connector.RefusedRow) error { return nil },
 		Restart: func() {},
-		Balance: func(written, refused int64) ([]byte, error) { return fmt.Appendf(nil, `{"written": %d}`, written), nil },
+		Balance: func(written, _ int64) ([]byte, error) { return fmt.Appendf(nil, `{"written": %d}`, written), nil },
 	}
 }
 
@@ -358,6 +357,6 @@ func TestEveryFaultLeavesOneOutcome(t *testing.T) {
 func requireReason(t *testing.T, err error, reason string) {
 	t.Helper()
 	var coded *connector.Error
-	require.True(t, errors.As(err, &coded), "%v", err)
+	require.ErrorAs(t, err, &coded)
 	require.Equal(t, reason, coded.Reason, "%v", coded.Cause)
 }

@@ -2,6 +2,7 @@ package blob
 
 import (
 	"strings"
+	"unicode"
 
 	"github.com/lume-data/lume/connector"
 )
@@ -17,13 +18,13 @@ type Location struct {
 }
 
 // CleanPrefix makes a prefix of what a user wrote: no slash in front, one at the end. A prefix with `.` or `..` as a
-// segment, or with an empty one, is not ok.
+// segment, with an empty one, or with a control character is not ok.
 func CleanPrefix(text string) (prefix string, ok bool) {
 	text = strings.Trim(text, "/")
 	if text == "" {
 		return "", true
 	}
-	if !cleanKey(text) || strings.Contains(text, "//") {
+	if !cleanKey(text) || strings.Contains(text, "//") || strings.ContainsFunc(text, unicode.IsControl) {
 		return "", false
 	}
 	return text + "/", true

@@ -1,7 +1,6 @@
 package blob
 
 import (
-	"errors"
 	"io"
 	"strings"
 	"testing"
@@ -98,7 +97,7 @@ func TestKeysStayInsideThePrefix(t *testing.T) {
 		key, err := loc.key(path)
 		if err != nil {
 			var coded *connector.Error
-			require.True(t, errors.As(err, &coded))
+			require.ErrorAs(t, err, &coded)
 			return
 		}
 		require.True(t, strings.HasPrefix(key, "in/") && len(key) > len("in/"), key)
