@@ -166,6 +166,16 @@ func appendDecimal(b array.Builder, v []byte, scale int) string {
 	if sign != 0 && sign != numericNegative {
 		return "is NaN or infinite, which no decimal can hold"
 	}
+	shift := 4*(weight-groups+1) + scale
+	if groups <= 4 && shift >= -16 && shift <= 18 {
+		if n, ok := smallDecimal(v[8:], shift); ok {
+			if sign == numericNegative {
+				n = -n
+			}
+			b.(*array.Decimal128Builder).Append(decimal128.FromI64(n))
+			return ""
+		}
+	}
 	// The value is the groups as one integer times 10000^(weight-groups+1).
 	sum := new(big.Int)
 	group := new(big.Int)
@@ -173,7 +183,6 @@ func appendDecimal(b array.Builder, v []byte, scale int) string {
 		sum.Mul(sum, tenThousand)
 		sum.Add(sum, group.SetUint64(uint64(binary.BigEndian.Uint16(v[8+2*i:]))))
 	}
-	shift := 4*(weight-groups+1) + scale
 	if shift >= 0 {
 		sum.Mul(sum, new(big.Int).Exp(ten, big.NewInt(int64(shift)), nil))
 	} else if _, rest := sum.QuoRem(sum, new(big.Int).Exp(ten, big.NewInt(int64(-shift)), nil), new(big.Int)); rest.Sign() != 0 {
@@ -187,6 +196,27 @@ func appendDecimal(b array.Builder, v []byte, scale int) string {
 	}
 	b.(*array.Decimal128Builder).Append(decimal128.FromBigInt(sum))
 	return ""
+}
+
+// smallDecimal is the integer of at most four groups times 10^shift, if that is one of 64 bits.
+func smallDecimal(groups []byte, shift int) (int64, bool) {
+	n := int64(0) // Less than 10^16.
+	for i := 0; i < len(groups); i += 2 {
+		n = n*10_000 + int64(binary.BigEndian.Uint16(groups[i:]))
+	}
+	for ; shift > 0; shift-- {
+		if n > math.MaxInt64/10 {
+			return 0, false
+		}
+		n *= 10
+	}
+	for ; shift < 0; shift++ {
+		if n%10 != 0 {
+			return 0, false
+		}
+		n /= 10
+	}
+	return n, true
 }
 
 var (

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -185,6 +186,9 @@ func (s *stream) Columns() []connector.Column { return s.columns }
 func (s *stream) Next(ctx context.Context) (arrow.RecordBatch, error) {
 	if s.ended {
 		return nil, io.EOF
+	}
+	if err := errors.Join(ctx.Err(), s.ctx.Err()); err != nil {
+		return nil, err
 	}
 	stop := context.AfterFunc(ctx, s.cancel)
 	defer stop()

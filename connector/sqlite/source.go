@@ -203,6 +203,9 @@ func (s *stream) Next(ctx context.Context) (arrow.RecordBatch, error) {
 	if s.ended {
 		return nil, io.EOF
 	}
+	if err := errors.Join(ctx.Err(), s.ctx.Err()); err != nil {
+		return nil, err
+	}
 	stop := context.AfterFunc(ctx, s.cancel)
 	defer stop()
 	rows, size := 0, 0
