@@ -23,7 +23,7 @@ const (
 // lapse waits until the lease of a task that was claimed for a short time has lapsed.
 func (f *fixture) lapse(t *testing.T, task store.Task) {
 	t.Helper()
-	require.Eventually(t, func() bool { return f.now(t).After(task.LeaseUntil) }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return f.now(t).After(task.LeaseUntil) }, time.Minute, time.Millisecond)
 }
 
 func (f *fixture) updateTask(t *testing.T, task store.Task, from store.TaskState) error {

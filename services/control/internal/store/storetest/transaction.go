@@ -83,7 +83,7 @@ var transactionTests = []test{
 		})
 		require.Equal(t, first, second)
 		require.Equal(t, first.Truncate(time.Microsecond), first)
-		require.Eventually(t, func() bool { return f.now(t).After(first) }, 10*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return f.now(t).After(first) }, time.Minute, time.Millisecond)
 	}},
 	{"makes those that lock a run wait for each other", func(t *testing.T, f *fixture) {
 		r := f.run(t, nil)
@@ -149,7 +149,7 @@ var transactionTests = []test{
 // await skips the notice with which an engine may announce that it listens.
 func await(t *testing.T, notices <-chan store.Notice, want store.Notice) {
 	t.Helper()
-	timeout := time.After(10 * time.Second)
+	timeout := time.After(time.Minute)
 	for {
 		select {
 		case n := <-notices:
@@ -222,7 +222,7 @@ var leaseTests = []test{
 		require.False(t, acquire("b", time.Hour), "only the holder gives it up")
 		require.NoError(t, f.ReleaseLease(ctx, "relay", "a"))
 		require.True(t, acquire("b", time.Microsecond))
-		require.Eventually(t, func() bool { return acquire("a", time.Hour) }, 10*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return acquire("a", time.Hour) }, time.Minute, time.Millisecond)
 		require.False(t, acquire("b", time.Hour))
 	}},
 	{"goes to one of many", func(t *testing.T, f *fixture) {
