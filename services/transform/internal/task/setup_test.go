@@ -367,6 +367,9 @@ func (b *bench) read(obj *typev1.StagedObject) []row {
 					continue
 				}
 				text := column.ValueStr(i)
+				if _, ok := column.(*array.Timestamp); ok {
+					text = strings.Replace(text, "T", " ", 1)
+				}
 				if d, ok := column.(*array.Decimal128); ok {
 					text = d.Value(i).ToString(d.DataType().(*arrow.Decimal128Type).Scale)
 				}
