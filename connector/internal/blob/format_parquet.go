@@ -42,7 +42,7 @@ func newParquetEncoder(w io.Writer, columns []connector.Column) (batchEncoder, e
 	page := min(pageBytes, columnsBytes/int64(max(1, len(columns))))
 	props := parquet.NewWriterProperties(
 		parquet.WithCompression(compress.Codecs.Zstd), parquet.WithCreatedBy("lume"), parquet.WithMaxRowGroupLength(groupRows),
-		parquet.WithDataPageSize(page), parquet.WithDictionaryPageSizeLimit(page))
+		parquet.WithDataPageSize(page), parquet.WithDictionaryPageSizeLimit(page), parquet.WithStoreDecimalAsInteger(true))
 	// The schema is stored as Arrow's too, so that readers through Arrow see the columns' Lume types.
 	writer, err := pqarrow.NewFileWriter(schema, struct{ io.Writer }{w}, props, pqarrow.NewArrowWriterProperties(pqarrow.WithStoreSchema()))
 	if err != nil {
