@@ -20,8 +20,6 @@ GOPROXY := https://proxy.golang.org
 endif
 export GOPROXY
 export GOTOOLCHAIN ?= auto
-# For every target alike, so that lint, build and tests share one build cache.
-export GOFLAGS := $(strip $(GOFLAGS) -trimpath)
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 BUILD_FLAGS := -ldflags '-s -w -X github.com/lume-data/lume/cmd/internal/build.Version=$(VERSION)'
