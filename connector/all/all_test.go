@@ -4,7 +4,6 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 
@@ -66,7 +65,7 @@ func TestSpecsAreComplete(t *testing.T) {
 		fields := map[string]bool{}
 		for _, f := range spec.Fields {
 			name := spec.Type + "." + f.Name
-			require.Regexp(t, regexp.MustCompile(`^[a-z][a-z0-9_]*$`), f.Name, name)
+			require.Regexp(t, `^[a-z][a-z0-9_]*$`, f.Name, name)
 			require.False(t, fields[f.Name], name)
 			fields[f.Name] = true
 			require.NotEmpty(t, f.Doc, name)

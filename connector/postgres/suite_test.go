@@ -31,7 +31,7 @@ func (s *suite) ask(t *testing.T, f func(conn *pgx.Conn)) {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), s.dsn)
 	require.NoError(t, err)
-	defer conn.Close(context.WithoutCancel(t.Context())) //nolint:errcheck // The session has nothing to lose.
+	defer conn.Close(context.WithoutCancel(t.Context()))
 	f(conn)
 }
 
