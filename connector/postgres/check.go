@@ -129,7 +129,7 @@ func (c *Connector) CheckTarget(ctx context.Context, spec connector.TargetSpec) 
 // checkSchema checks that a table can be created.
 func checkSchema(ctx context.Context, conn *pgx.Conn, t sqlload.Table) error {
 	var usable *bool
-	err := conn.QueryRow(ctx, "SELECT has_schema_privilege(oid, 'USAGE, CREATE') AND has_schema_privilege(oid, 'CREATE') FROM pg_namespace WHERE nspname = $1", t.Schema).Scan(&usable)
+	err := conn.QueryRow(ctx, "SELECT has_schema_privilege(oid, 'USAGE') AND has_schema_privilege(oid, 'CREATE') FROM pg_namespace WHERE nspname = $1", t.Schema).Scan(&usable)
 	if err == pgx.ErrNoRows {
 		return &connector.Error{Kind: connector.KindNotFound, Reason: "SCHEMA_NOT_FOUND", Message: "the schema " + t.Schema + " does not exist",
 			Next: "create the schema", Meta: map[string]string{"schema": t.Schema}}
@@ -153,6 +153,15 @@ func checkPrivileges(ctx context.Context, conn *pgx.Conn, plan sqlload.Plan) err
 		connector.Upsert:  {"INSERT", "UPDATE", "SELECT"},
 		connector.Replace: {"INSERT", "DELETE"},
 	}[plan.Mode]
+	var usable bool
+	if err := conn.QueryRow(ctx, "SELECT has_schema_privilege($1, 'USAGE')", plan.Target.Schema).Scan(&usable); err != nil {
+		return coded(ctx, err)
+	}
+	if !usable {
+		return &connector.Error{Kind: connector.KindPermission, Reason: "PERMISSION_DENIED",
+			Message: "the role lacks USAGE on the schema " + plan.Target.Schema, Next: "GRANT USAGE ON SCHEMA to the role",
+			Meta: map[string]string{"schema": plan.Target.Schema, "privilege": "USAGE"}}
+	}
 	if err := checkPrivilege(ctx, conn, plan.Target, needed...); err != nil || plan.Mode == connector.Append {
 		return err
 	}

@@ -168,8 +168,8 @@ func refusedRow(pg *pgconn.PgError) (connector.RefusedRow, bool) {
 }
 
 var (
-	copyLine   = regexp.MustCompile(`(?m)^COPY .*, line (\d+)`)
-	copyColumn = regexp.MustCompile(`(?m)^COPY .*, line \d+, column ([^:\n]+)`)
+	copyLine   = regexp.MustCompile(`(?m)^COPY .*?, line (\d+)`)
+	copyColumn = regexp.MustCompile(`(?m)^COPY .*?, line \d+, column ([^:\n]+)`)
 )
 
 // suspectLine is the 1-based row of the COPY that the server's error points at, or 0.

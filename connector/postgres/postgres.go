@@ -84,7 +84,7 @@ func open(_ context.Context, env connector.Env, cfg connector.Config) (connector
 		return nil, err
 	}
 	config.ConnectTimeout = connectTimeout
-	dialer := &net.Dialer{Timeout: connectTimeout, KeepAliveConfig: net.KeepAliveConfig{
+	dialer := &net.Dialer{Timeout: connectTimeout, Control: control, KeepAliveConfig: net.KeepAliveConfig{
 		Enable: true, Idle: 30 * time.Second, Interval: 10 * time.Second, Count: 6,
 	}}
 	config.DialFunc = dialer.DialContext
