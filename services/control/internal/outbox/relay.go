@@ -42,8 +42,9 @@ const (
 	poll = time.Second
 	// deleteEvery is how long published messages may wait to be deleted.
 	deleteEvery = 100 * time.Millisecond
-	// maxBackoff bounds the pause after a failed round.
-	maxBackoff = 5 * time.Second
+	// maxBackoff bounds the pause after a failed round. It is short, since one message that can never be published makes
+	// the others wait as long.
+	maxBackoff = time.Second
 )
 
 // Relay publishes the outbox.
@@ -54,13 +55,14 @@ type Relay struct {
 	log   *slog.Logger
 
 	mu sync.Mutex
-	// sent are messages that were published and are still in the table.
-	sent map[int64]struct{}
+	// sent are messages that were published; true once they are deleted. Only a round forgets them, before it reads: one
+	// that has read a message just before it was deleted must still know that it was sent.
+	sent map[int64]bool
 }
 
 // NewRelay makes a relay; holder names this replica.
 func NewRelay(db store.Store, bus Publisher, holder string, log *slog.Logger) *Relay {
-	return &Relay{db: db, bus: bus, lease: leader.New(db, "outbox", holder), log: log, sent: map[int64]struct{}{}}
+	return &Relay{db: db, bus: bus, lease: leader.New(db, "outbox", holder), log: log, sent: map[int64]bool{}}
 }
 
 // Run relays until ctx ends, then deletes what it has published and gives the lease up.
@@ -108,7 +110,9 @@ func (r *Relay) relay(ctx context.Context, wake <-chan struct{}, published chan 
 		case err != nil:
 			failures++
 			pause = min(maxBackoff, 50*time.Millisecond<<min(failures, 10))
-			r.log.WarnContext(ctx, "control could not publish its outbox and tries again", "error", err, "failures", failures)
+			if failures&(failures-1) == 0 { // less and less often
+				r.log.WarnContext(ctx, "control could not publish its outbox and tries again", "error", err, "failures", failures)
+			}
 		case more:
 			failures = 0
 			continue
@@ -143,7 +147,7 @@ func (r *Relay) round(ctx context.Context, published chan struct{}) (more bool, 
 	if err != nil || !held {
 		return false, err
 	}
-	limit := batch + r.countSent()
+	limit := batch + r.forgetDeleted()
 	messages, err := r.db.Messages(ctx, 0, limit)
 	if err != nil {
 		return false, err
@@ -158,9 +162,11 @@ func (r *Relay) round(ctx context.Context, published chan struct{}) (more bool, 
 	return full && err == nil, err
 }
 
-func (r *Relay) countSent() int {
+// forgetDeleted returns how many messages were sent and may still be in the table.
+func (r *Relay) forgetDeleted() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	maps.DeleteFunc(r.sent, func(_ int64, deleted bool) bool { return deleted })
 	return len(r.sent)
 }
 
@@ -219,7 +225,7 @@ func (r *Relay) publishRun(ctx context.Context, messages []store.Message) error 
 				return fmt.Errorf("publish message %s of run %s: %w", m.ID, m.RunID, err)
 			}
 			r.mu.Lock()
-			r.sent[m.Seq] = struct{}{}
+			r.sent[m.Seq] = false
 			r.mu.Unlock()
 		}
 	}
@@ -257,19 +263,25 @@ func (r *Relay) deleteSent(ctx context.Context, published <-chan struct{}) {
 }
 
 func (r *Relay) deleteOnce(ctx context.Context) error {
+	var seqs []int64
 	r.mu.Lock()
-	seqs := slices.Sorted(maps.Keys(r.sent))
+	for seq, deleted := range r.sent {
+		if !deleted {
+			seqs = append(seqs, seq)
+		}
+	}
 	r.mu.Unlock()
 	if len(seqs) == 0 {
 		return nil
 	}
+	slices.Sort(seqs)
 	if err := r.db.Update(ctx, func(tx store.Tx) error { return tx.DeleteMessages(ctx, seqs) }); err != nil {
 		return err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, seq := range seqs {
-		delete(r.sent, seq)
+		r.sent[seq] = true
 	}
 	return nil
 }
