@@ -19,7 +19,7 @@ func paused(t *testing.T, columns []connector.Column) (rows *loadtest.Rows, stan
 	standing, release = make(chan struct{}), make(chan struct{})
 	rows = &loadtest.Rows{Batch: loadtest.Batch(t, columns, []any{0, 1}, []any{1, 2}, []any{2, 3}), Size: 1}
 	told := false
-	rows.Before = func(ctx context.Context, delivered int64) error {
+	rows.Before = func(_ context.Context, delivered int64) error {
 		if delivered == 0 || told {
 			return nil
 		}

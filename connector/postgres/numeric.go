@@ -37,7 +37,7 @@ func appendNumeric(dst []byte, v decimal128.Num, scale int32) []byte {
 			n++
 		}
 	} else {
-		n = wideGroups(&groups, hi, lo, int(fraction*4)-int(scale))
+		n = wideGroups(&groups, hi, lo, fraction*4-int(scale))
 	}
 	low := 0
 	for low < n && groups[low] == 0 {

@@ -95,8 +95,8 @@ func enumerations(ctx context.Context, conn *pgx.Conn, fields []pgconn.FieldDesc
 // queryError codes what is wrong with a user's query, with the place in it that the server names.
 func queryError(ctx context.Context, err error) error {
 	out := coded(ctx, err)
-	e, ok := out.(*connector.Error)
-	if !ok || e.Kind == connector.KindUnavailable || e.Kind == connector.KindPermission {
+	var e *connector.Error
+	if !errors.As(out, &e) || e.Kind == connector.KindUnavailable || e.Kind == connector.KindPermission {
 		return out
 	}
 	switch e.Meta["sqlstate"] {

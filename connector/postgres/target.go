@@ -189,7 +189,7 @@ func (l *loader) rows(ctx context.Context) (int64, error) {
 	if l.plan.Mode == connector.Append {
 		return sqlload.Bisect(ctx, sqlload.AllRows, l.copyTo(l.plan.Target, false), l.refusals)
 	}
-	if _, err := l.conn.Exec(ctx, createStage(l.plan, l.columns)); err != nil {
+	if _, err := l.conn.Exec(ctx, createStage(l.columns)); err != nil {
 		return 0, coded(ctx, err)
 	}
 	if _, err := sqlload.Bisect(ctx, sqlload.AllRows, l.copyTo(stage, true), l.refusals); err != nil {
@@ -218,7 +218,7 @@ func (l *loader) empty(ctx context.Context) error {
 }
 
 // createStage creates the temporary table with the types of the target's columns and none of its constraints.
-func createStage(plan sqlload.Plan, columns []column) string {
+func createStage(columns []column) string {
 	text := "CREATE TEMPORARY TABLE " + dialect.Table(stage) + " (" + dialect.Quote(connector.RowColumn) + " bigint"
 	for _, c := range columns {
 		text += ", " + dialect.Quote(c.Name) + " " + c.native.format

@@ -15,11 +15,11 @@ import (
 type affinity string
 
 const (
-	integer affinity = "INTEGER"
-	text    affinity = "TEXT"
-	blob    affinity = "BLOB"
-	real    affinity = "REAL"
-	numeric affinity = "NUMERIC"
+	affinityInteger affinity = "INTEGER"
+	affinityText    affinity = "TEXT"
+	affinityBlob    affinity = "BLOB"
+	affinityReal    affinity = "REAL"
+	affinityNumeric affinity = "NUMERIC"
 )
 
 // affinityOf applies the rules of SQLite to a declared type. ANY of a STRICT table keeps values as they are.
@@ -30,33 +30,33 @@ func affinityOf(declared string, strict bool) affinity {
 	}
 	switch {
 	case strict && d == "ANY":
-		return blob
+		return affinityBlob
 	case has("INT"):
-		return integer
+		return affinityInteger
 	case has("CHAR", "CLOB", "TEXT"):
-		return text
+		return affinityText
 	case has("BLOB") || d == "":
-		return blob
-	case has("REAL", "FLOA", "DOUB"):
-		return real
+		return affinityBlob
+	case has("REAL", "FLOA", "DOUB"): //nolint:misspell // SQLite looks for these four letters.
+		return affinityReal
 	}
-	return numeric
+	return affinityNumeric
 }
 
 // holds reports whether a column stores every value of a type, in the form that this connector writes, as it is.
 func (a affinity) holds(t connector.TypeName) bool {
 	switch t {
 	case connector.TypeBool, connector.TypeInt16, connector.TypeInt32, connector.TypeInt64:
-		return a == integer || a == numeric || a == blob
+		return a == affinityInteger || a == affinityNumeric || a == affinityBlob
 	case connector.TypeFloat32, connector.TypeFloat64:
-		return a == real || a == numeric || a == blob
+		return a == affinityReal || a == affinityNumeric || a == affinityBlob
 	case connector.TypeDate, connector.TypeTime, connector.TypeTimestamp, connector.TypeTimestampTZ:
 		// Their text is no number, so that numeric affinity leaves it alone.
-		return a != real && a != integer
+		return a != affinityReal && a != affinityInteger
 	case connector.TypeBinary:
-		return a == blob
+		return a == affinityBlob
 	default:
-		return a == text || a == blob
+		return a == affinityText || a == affinityBlob
 	}
 }
 

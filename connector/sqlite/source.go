@@ -69,7 +69,7 @@ func (s *session) start(ctx context.Context, query sqlquery.Query, sourcePath st
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, cancel)
 	defer stop()
-	rows, columns, err := s.open(running, query.Text, args)
+	rows, columns, err := s.open(running, query.Text, args) //nolint:rowserrcheck // The stream checks it after the last row.
 	if err != nil {
 		cancel()
 		if ctx.Err() != nil {
@@ -99,7 +99,7 @@ func (s *session) open(ctx context.Context, query string, args []any) (*sql.Rows
 		return rows, columns, err
 	}
 	// The driver rewrites text in columns of these types. An expression has no declared type, and the text stays.
-	if err := rows.Close(); err != nil {
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil { //nolint:sqlclosecheck // Rows that are returned are closed by the stream.
 		return nil, nil, err
 	}
 	list := make([]string, len(columns))
@@ -125,7 +125,7 @@ func (s *session) query(ctx context.Context, query string, args []any) (*sql.Row
 	}
 	columns, native, err := describe(rows)
 	if err != nil {
-		return nil, nil, nil, errors.Join(err, rows.Close())
+		return nil, nil, nil, errors.Join(err, rows.Close()) //nolint:sqlclosecheck // Rows that are returned are closed by the stream.
 	}
 	return rows, columns, native, nil
 }
@@ -158,11 +158,11 @@ func typeOf(declared string) connector.TypeName {
 		return connector.TypeString
 	}
 	switch affinityOf(declared, false) {
-	case integer:
+	case affinityInteger:
 		return connector.TypeInt64
-	case real:
+	case affinityReal:
 		return connector.TypeFloat64
-	case blob:
+	case affinityBlob:
 		return connector.TypeBinary
 	}
 	return connector.TypeString

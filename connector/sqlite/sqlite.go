@@ -76,7 +76,7 @@ type session struct {
 }
 
 func (s *session) close() {
-	_ = s.Conn.Close()
+	_ = s.Close()
 	_ = s.db.Close()
 }
 

@@ -1,7 +1,6 @@
 package receipt_test
 
 import (
-	"errors"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -157,5 +156,5 @@ func offset(t *rapid.T) int64 {
 
 func requireImbalance(t *rapid.T, err error) {
 	var imbalance *receipt.Imbalance
-	require.True(t, errors.As(err, &imbalance), "%v", err)
+	require.ErrorAs(t, err, &imbalance)
 }

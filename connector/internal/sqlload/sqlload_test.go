@@ -113,14 +113,13 @@ func TestAMarkerSaysWhatBecameOfTheLoad(t *testing.T) {
 
 // target is a table of rows that refuses some of them.
 type target struct {
-	rows    []int64
-	bad     map[int64]bool
-	needs   map[int64]int64 // Row that must be in, or in the same range, for a row to get in.
-	in      map[int64]bool
-	hints   func(row int64) int64
-	stopAt  bool // The target refuses at the first bad row, and sees none behind it.
-	tries   int
-	passing bool
+	rows   []int64
+	bad    map[int64]bool
+	needs  map[int64]int64 // Row that must be in, or in the same range, for a row to get in.
+	in     map[int64]bool
+	hints  func(row int64) int64
+	stopAt bool // The target refuses at the first bad row, and sees none behind it.
+	tries  int
 }
 
 func (m *target) try(_ context.Context, r sqlload.Range) (sqlload.Attempt, error) {

@@ -44,7 +44,7 @@ func (s *Server) CheckTarget(ctx context.Context, req *egressv1.CheckTargetReque
 	if err != nil {
 		return nil, scrubber.Error(err)
 	}
-	defer link.Close() //nolint:errcheck // A check has nothing left to lose.
+	defer link.Close()
 	answer := &egressv1.CheckTargetResponse{}
 	for _, c := range link.CheckTarget(ctx, spec) {
 		shown := &controlv1.ConnectorCheck{Name: c.Name, Status: c.Status}

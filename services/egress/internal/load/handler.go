@@ -76,7 +76,7 @@ func (h *Handler) Handle(ctx context.Context, task *controlv1.Task, report worke
 	if err != nil {
 		return nil, scrubber.Error(err)
 	}
-	defer link.Close() //nolint:errcheck // What counts was committed or rolled back before.
+	defer link.Close() // What counts was committed or rolled back before.
 	var manifest *typev1.LoadManifest
 	switch task.GetKind() {
 	case controlv1.TaskKind_TASK_KIND_LOAD:

@@ -160,7 +160,9 @@ func recordText(batch arrow.RecordBatch, i int, hasRaw bool) string {
 func writeString(b *bytes.Buffer, s string) {
 	enc := json.NewEncoder(b)
 	enc.SetEscapeHTML(false)
-	_ = enc.Encode(s) // A string always encodes.
+	if err := enc.Encode(s); err != nil {
+		panic(err) // A string always encodes.
+	}
 	b.Truncate(b.Len() - 1)
 }
 
@@ -175,7 +177,7 @@ func writeValue(b *bytes.Buffer, col arrow.Array, i int) {
 		b.WriteString(valueText(col, i))
 		return
 	case *array.Float32, *array.Float64:
-		if text := valueText(col, i); strings.IndexAny(text, "NI") < 0 {
+		if text := valueText(col, i); !strings.ContainsAny(text, "NI") {
 			b.WriteString(text)
 			return
 		}
