@@ -417,7 +417,7 @@ type ConnectorCheck struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Stable name, for example `connect`, `authenticate`, `read`, `write`, `conditional_write`.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// passed, failed or skipped (an earlier check failed).
+	// passed, failed or skipped (an earlier check failed, or it does not apply, as a read of what is yet to be made).
 	Status string `protobuf:"bytes,2,opt,name=status,proto3" json:"status,omitempty"`
 	// Reason of a failure, as in Error.reason.
 	Reason  string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`

@@ -427,7 +427,7 @@ func (x *TestConnectorRequest) GetConnector() *Connector {
 
 type TestConnectorResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// True if every check passed.
+	// True if no check failed.
 	Ok            bool              `protobuf:"varint,1,opt,name=ok,proto3" json:"ok,omitempty"`
 	Checks        []*ConnectorCheck `protobuf:"bytes,2,rep,name=checks,proto3" json:"checks,omitempty"`
 	unknownFields protoimpl.UnknownFields

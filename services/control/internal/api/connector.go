@@ -88,7 +88,7 @@ func (h *Connectors) TestConnector(ctx context.Context, req *controlv1.TestConne
 	if err != nil {
 		return nil, err
 	}
-	bad := slices.ContainsFunc(checks, func(c *controlv1.ConnectorCheck) bool { return c.GetStatus() != contract.CheckPassed })
+	bad := slices.ContainsFunc(checks, func(c *controlv1.ConnectorCheck) bool { return c.GetStatus() == contract.CheckFailed })
 	return &controlv1.TestConnectorResponse{Ok: !bad && len(checks) > 0, Checks: checks}, nil
 }
 
