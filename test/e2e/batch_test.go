@@ -63,6 +63,19 @@ func good(list []order) map[int64]string {
 	return rows
 }
 
+// same requires equal rows, and shows the first ones that differ: there may be very many.
+func same(t *testing.T, want, got map[int64]string) {
+	t.Helper()
+	var differ []string
+	for id, row := range want {
+		if got[id] != row && len(differ) < 5 {
+			differ = append(differ, fmt.Sprintf("want %q, got %q", row, got[id]))
+		}
+	}
+	require.Empty(t, differ, "%d rows wanted, %d there", len(want), len(got))
+	require.Equal(t, len(want), len(got)) //nolint:testifylint // Len would print every row.
+}
+
 // format writes a batch as a source delivers it, and says how a flow reads it.
 type format struct {
 	name string

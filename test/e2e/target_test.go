@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/memory"
 	"github.com/apache/arrow-go/v18/parquet"
 	"github.com/apache/arrow-go/v18/parquet/pqarrow"
@@ -150,7 +152,8 @@ func keep(t *testing.T, found map[int64]string, scan func(...any) error) {
 
 func add(t *testing.T, found map[int64]string, id int64, values ...string) {
 	t.Helper()
-	require.NotContains(t, found, id, "row %d is there twice", id)
+	_, twice := found[id]
+	require.False(t, twice, "row %d is there twice", id)
 	found[id] = fmt.Sprintf("%d|%s", id, strings.Join(values, "|"))
 }
 
@@ -267,7 +270,7 @@ func parquetRows(t *testing.T, data []byte) [][]byte {
 			at := n
 			for _, chunk := range table.Column(c).Data().Chunks() {
 				if at < chunk.Len() {
-					row[table.Column(c).Name()] = chunk.GetOneForMarshal(at)
+					row[table.Column(c).Name()] = cell(chunk, at)
 					break
 				}
 				at -= chunk.Len()
@@ -277,6 +280,14 @@ func parquetRows(t *testing.T, data []byte) [][]byte {
 		require.NoError(t, err)
 	}
 	return rows
+}
+
+// cell returns a value as JSON takes it, decimals with all their digits.
+func cell(values arrow.Array, at int) any {
+	if d, ok := values.(*array.Decimal128); ok && d.IsValid(at) {
+		return d.Value(at).ToString(d.DataType().(*arrow.Decimal128Type).Scale)
+	}
+	return values.GetOneForMarshal(at)
 }
 
 func deref(s *string) string {
