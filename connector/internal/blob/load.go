@@ -77,8 +77,12 @@ func (c *Connector) swept(ctx context.Context, t target, cause error) (connector
 	}
 }
 
-// decideTimeout bounds how long a writer tries to find out what became of its marker after its caller has gone.
-const decideTimeout = 30 * time.Second
+const (
+	// decideTimeout bounds how long a writer tries to find out what became of its marker after its caller has gone.
+	decideTimeout = 30 * time.Second
+	// decideTries bounds how often a marker is written that is refused while no other can be seen.
+	decideTries = 8
+)
 
 // decide writes the marker of an undecided run and returns the one that stands then: its own, or that of whoever was
 // quicker. An error means that the run may be decided either way.
@@ -91,23 +95,38 @@ func (c *Connector) decide(ctx context.Context, t target, m marker, receipt []by
 	if err != nil {
 		return nil, err
 	}
-	writeErr := c.store.Put(ctx, t.marker(), text, Condition{IfNotExist: true})
-	if writeErr == nil {
-		return &m, nil
+	for try := 1; ; try++ {
+		writeErr := c.store.Put(ctx, t.marker(), text, Condition{IfNotExist: true})
+		if writeErr == nil {
+			return &m, nil
+		}
+		// Also a refused write may have been this one, if the store's answer to it got lost and it was sent again.
+		found, err := c.findMarker(ctx, t)
+		refused := errors.Is(writeErr, ErrPrecondition)
+		switch {
+		case found != nil && err == nil:
+			return found, nil
+		case refused && err != nil:
+			return nil, err
+		case !refused:
+			return nil, writeErr
+		case try == decideTries:
+			return nil, busy(t.marker(), writeErr)
+		}
+		// Another writer's marker is on its way: there are stores that refuse before readers see why.
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(time.Duration(try) * 50 * time.Millisecond):
+		}
 	}
-	// Also a refused write may have been this one, if the store's answer to it got lost and it was sent again.
+}
+
+// findMarker reads the marker even if the caller has gone.
+func (c *Connector) findMarker(ctx context.Context, t target) (*marker, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), decideTimeout)
 	defer cancel()
-	found, err := c.readMarker(ctx, t)
-	switch {
-	case found != nil && err == nil:
-		return found, nil
-	case errors.Is(writeErr, ErrPrecondition) && err != nil:
-		return nil, err
-	case errors.Is(writeErr, ErrPrecondition):
-		return nil, damaged(t.marker(), writeErr)
-	}
-	return nil, writeErr
+	return c.readMarker(ctx, t)
 }
 
 // clean removes from a decided run's folder what its marker does not list: objects and unfinished uploads of attempts that

@@ -7,6 +7,7 @@ import (
 	"path"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -113,6 +114,30 @@ func TestAMarkerThatMayStillArriveKeepsItsObjects(t *testing.T) {
 	require.False(t, out.Existing)
 	require.Len(t, s.keys(), 2)
 	require.Equal(t, 10, lines(t, s))
+}
+
+func TestARefusedMarkerIsWrittenAgainUntilSomeMarkerIsSeen(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		for refusals, reason := range map[int]string{3: "", 100: "STORE_BUSY"} {
+			s := newFake()
+			n := 0
+			s.before = func(op, key string) error {
+				if op == "put" && path.Base(key) == markerName && n < refusals {
+					n++
+					return ErrPrecondition
+				}
+				return nil
+			}
+			_, err := link(s).Load(t.Context(), ids("run_1", connector.Append, 1, 10))
+			if reason == "" {
+				require.NoError(t, err)
+				require.Equal(t, 10, lines(t, s))
+			} else {
+				requireReason(t, err, reason)
+			}
+		}
+	})
 }
 
 func TestASettledRunLosesEvenIfItsMarkerIsOnTheWay(t *testing.T) {

@@ -113,11 +113,14 @@ const maxSmall = 64 << 20
 
 // readSmall reads one content of a small object, with its entity tag.
 func (c *Connector) readSmall(ctx context.Context, key string) ([]byte, string, error) {
-	const tries = 10
+	const tries = 20
 	for try := 1; ; try++ {
 		text, etag, err := c.readPinned(ctx, key)
-		if !errors.Is(err, connector.ErrChanged) || try == tries {
+		switch {
+		case !errors.Is(err, connector.ErrChanged):
 			return text, etag, err
+		case try == tries:
+			return nil, "", busy(key, err)
 		}
 	}
 }
@@ -135,12 +138,13 @@ func (c *Connector) readPinned(ctx context.Context, key string) ([]byte, string,
 		return nil, "", err
 	}
 	defer r.Close()
-	text, err := io.ReadAll(io.LimitReader(r, a.Size))
-	if err != nil {
+	text, err := io.ReadAll(io.LimitReader(r, maxSmall))
+	switch {
+	case err != nil:
 		return nil, "", cutError(key, err)
-	}
-	if int64(len(text)) < a.Size {
-		return nil, "", cutError(key, io.ErrUnexpectedEOF)
+	case int64(len(text)) != a.Size:
+		// There are stores that give out size and content of an object at two moments.
+		return nil, "", connector.ErrChanged
 	}
 	return text, a.ETag, nil
 }
