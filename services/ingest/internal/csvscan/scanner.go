@@ -71,7 +71,9 @@ func (s *Scanner) next(c *chunk.Chunk, limits chunk.Limits) error {
 		if len(c.Records) > 0 && len(cur.data) >= limits.Bytes+readBytes {
 			break // A long record begins a chunk of its own.
 		}
-		data, err := s.read(cur.data, max(readBytes, len(cur.data)-cur.pos))
+		// A long record is read in steps that double, but hardly further than the longest one goes.
+		open := len(cur.data) - cur.pos
+		data, err := s.read(cur.data, max(readBytes, min(open, s.opts.MaxRecord-open)))
 		if err != nil {
 			return err
 		}

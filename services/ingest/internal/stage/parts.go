@@ -12,6 +12,7 @@ import (
 	typev1 "github.com/lume-data/lume/gen/lume/type/v1"
 	"github.com/lume-data/lume/internal/fault"
 	"github.com/lume-data/lume/internal/rejectfile"
+	"github.com/lume-data/lume/services/ingest/internal/jsonscan"
 	"github.com/lume-data/lume/services/ingest/internal/parquetwrite"
 )
 
@@ -38,7 +39,14 @@ type parts struct {
 
 	rejects   *rejectfile.Writer
 	malformed int64
+	// reasons is the last reason in the form of the reject file, of rejectReason: most are like the one before.
+	reasons      string
+	rejectReason reason
+	quoted       []byte
 }
+
+// reason is a reason that is about a whole record.
+type reason struct{ typ, message string }
 
 // part is a part that is being written.
 type part struct {
@@ -178,22 +186,38 @@ func (p *parts) reject(r rejected) error {
 		p.rejects = w
 	}
 	p.malformed++
-	err := p.rejects.Append(rejectfile.Record{
-		File: p.file, Line: r.line, Byte: r.offset, Stage: typev1.Stage_STAGE_INGEST, Record: r.record, Raw: r.raw,
-		Errors: rejectfile.EncodeErrors(&typev1.RejectError{Type: r.typ, Column: r.column, Message: r.message, Value: r.value}),
-	})
-	if err != nil {
+	record := rejectfile.Record{File: p.file, Stage: typev1.Stage_STAGE_INGEST, Record: r.record, Raw: r.raw, Errors: p.encode(r)}
+	if r.placed {
+		record.Line, record.Byte = &r.line, &r.offset
+	}
+	if r.text != nil && r.record == "" {
+		p.quoted = jsonscan.AppendString(p.quoted[:0], r.text)
+		record.Record = string(p.quoted)
+	}
+	if err := p.rejects.Append(record); err != nil {
 		return fmt.Errorf("write the rejects: %w", err)
 	}
 	return nil
+}
+
+// encode returns the reason of a reject as the reject file holds it.
+func (p *parts) encode(r rejected) string {
+	if of := (reason{r.typ, r.message}); r.column != "" || of != p.rejectReason {
+		p.rejectReason = reason{}
+		if r.column == "" {
+			p.rejectReason = of
+		}
+		p.reasons = rejectfile.EncodeErrors(&typev1.RejectError{Type: r.typ, Column: r.column, Message: r.message, Value: r.value})
+	}
+	return p.reasons
 }
 
 func (p *parts) malformedReference(r rejected) error {
 	name := p.batch.reference.GetName()
 	e := fault.New(codes.InvalidArgument, "REFERENCE_MALFORMED", "reference %s has a record that cannot be read: %s", name, r.message).
 		WithMeta("reference", name).WithNext("correct the reference's data")
-	if r.line != nil {
-		e = e.WithCoordinate(&typev1.Coordinate{File: p.file, Line: r.line, ByteOffset: r.offset})
+	if r.placed {
+		e = e.WithCoordinate(&typev1.Coordinate{File: p.file, Line: &r.line, ByteOffset: &r.offset})
 	}
 	return e
 }

@@ -10,7 +10,6 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/lume-data/lume/services/ingest/internal/chunk"
-	"github.com/lume-data/lume/services/ingest/internal/jsonscan"
 	"github.com/lume-data/lume/services/ingest/internal/parquetwrite"
 	"github.com/lume-data/lume/services/ingest/internal/source"
 )
@@ -21,6 +20,8 @@ const (
 	groupBytes = 16 << 20
 	// chunkBuffer is how large a chunk's buffer is made, so that most chunks fit.
 	chunkBuffer = groupBytes + 2<<20
+	// maxRecordText is how long a malformed record may be to be kept as JSON text beside its bytes.
+	maxRecordText = 1 << 20
 	// chunkMemory is about what a chunk in flight takes: its text, its records and its encoded pages.
 	chunkMemory = 48 << 20
 )
@@ -72,14 +73,16 @@ type encoded struct {
 
 // rejected is a record that does not become a row.
 type rejected struct {
-	// line and offset are where it stands in a source of text; nil otherwise.
-	line, offset         *int64
+	// line and offset are where it stands, if placed is set, in a source of text.
+	placed               bool
+	line, offset         int64
 	typ, column, message string
 	// value is the value that it is about; nil if it is about the whole record.
 	value *string
-	// record is the record as JSON text; empty if it is not text. raw holds its own bytes.
-	record string
-	raw    []byte
+	// raw holds its own bytes, which may be those of the chunk. record is the record as JSON text; if it is empty, and text
+	// is set, it is the JSON string of text, which may be bytes of the chunk, too.
+	raw, text []byte
+	record    string
 }
 
 // job is a chunk on its way. done gets one encoded.
@@ -306,11 +309,10 @@ func (w *worker) flush(e *encoded, rows int) error {
 
 func (w *worker) rejected(c *chunk.Chunk, r chunk.Reject) rejected {
 	data := c.Bytes(r.Record)
-	line, offset := c.LineOf(r.Record), c.Offset(r.Record)
-	out := rejected{line: &line, offset: &offset, typ: r.Type, message: r.Message}
-	if utf8.Valid(data) {
-		out.record = string(jsonscan.AppendString(nil, data))
+	out := rejected{placed: true, line: c.LineOf(r.Record), offset: c.Offset(r.Record), typ: r.Type, message: r.Message,
+		raw: w.text.encoding.Original(data)}
+	if len(data) <= maxRecordText && utf8.Valid(data) {
+		out.text = data
 	}
-	out.raw = append([]byte(nil), w.text.encoding.Original(data)...)
 	return out
 }
