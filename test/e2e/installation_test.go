@@ -34,6 +34,8 @@ type installation struct {
 	database, nats string
 	staging        func(t *testing.T) map[string][]byte
 
+	// owner is the test that the installation belongs to; its subtests may connect again.
+	owner      *testing.T
 	conn       *grpc.ClientConn
 	connectors controlv1.ConnectorServiceClient
 	flows      controlv1.FlowServiceClient
@@ -49,7 +51,7 @@ func up(t *testing.T) *installation {
 	t.Helper()
 	root := t.TempDir()
 	p := spawn(t, root, "lume", nil, "up", "--data", filepath.Join(root, "data"), "--port", "0", "--root", root, "--log-level", "info")
-	i := &installation{kind: "up", root: root, processes: map[string]*process{"up": p}}
+	i := &installation{kind: "up", owner: t, root: root, processes: map[string]*process{"up": p}}
 	i.connectUp(t)
 	return i
 }
@@ -115,7 +117,7 @@ func four(t *testing.T) *installation {
 		},
 		"ingest": {"LUME_ROOT=" + root}, "transform": nil, "egress": {"LUME_ROOT=" + root},
 	}
-	i := &installation{kind: "four", root: root, processes: map[string]*process{}, http: httpAt, database: database, nats: natsURL}
+	i := &installation{kind: "four", owner: t, root: root, processes: map[string]*process{}, http: httpAt, database: database, nats: natsURL}
 	i.staging = func(t *testing.T) map[string][]byte {
 		t.Helper()
 		return objects(t, s3, "")
@@ -160,7 +162,7 @@ func (i *installation) connect(t *testing.T, address, key string) {
 	}
 	conn, err := rpcclient.Dial(rpcclient.Config{Address: address, APIKey: i.key})
 	require.NoError(t, err)
-	t.Cleanup(func() { _ = conn.Close() })
+	i.owner.Cleanup(func() { _ = conn.Close() })
 	i.conn = conn
 	i.connectors = controlv1.NewConnectorServiceClient(conn)
 	i.flows = controlv1.NewFlowServiceClient(conn)

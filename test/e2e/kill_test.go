@@ -3,8 +3,6 @@ package e2e_test
 import (
 	"testing"
 
-	"github.com/stretchr/testify/require"
-
 	controlv1 "github.com/lume-data/lume/gen/lume/control/v1"
 )
 
