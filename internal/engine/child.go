@@ -25,6 +25,8 @@ type child struct {
 	exited  chan struct{}
 	stderr  *tail
 	jobs    int
+	// virtual is the address space of the child before its first job.
+	virtual int64
 	killing sync.Once
 }
 
@@ -81,6 +83,7 @@ func startChild(ctx context.Context, s *starter, cfg Config) (*child, error) {
 	select {
 	case r, ok := <-c.answers:
 		if ok && r.err == nil && r.response.Version == Version {
+			c.virtual = r.response.VirtualBytes
 			return c, nil
 		}
 		c.kill()

@@ -199,7 +199,7 @@ func TestProcessIsConfined(t *testing.T) {
 	require.Contains(t, read("status"), "NoNewPrivs:\t1")
 	require.Regexp(t, `Max core file size +0 +0`, read("limits"))
 	if !raceEnabled {
-		require.Regexp(t, `Max address space +2684354560 +2684354560`, read("limits"))
+		require.Regexp(t, `Max address space +3758096384 +3758096384`, read("limits"))
 	}
 	group, err := syscall.Getpgid(pool.idle[0].cmd.Process.Pid)
 	require.NoError(t, err)

@@ -49,7 +49,7 @@ func serve() error {
 	if err != nil {
 		return fmt.Errorf("open: %w", err)
 	}
-	if err := writeMessage(answers, response{Version: Version}); err != nil {
+	if err := writeMessage(answers, response{Version: Version, VirtualBytes: readSizes().virtual}); err != nil {
 		return err
 	}
 	for {
@@ -74,6 +74,9 @@ func serve() error {
 	}
 }
 
+// sizes are what the kernel tells of a process; 0 where it does not.
+type sizes struct{ resident, peak, virtual int64 }
+
 // runJob runs one job in the instance and closes it.
 func runJob(cfg childConfig, db *instance, job request) response {
 	start := time.Now()
@@ -96,7 +99,8 @@ func runJob(cfg childConfig, db *instance, job request) response {
 	if answer.Error != nil {
 		answer.Steps = nil
 	}
-	answer.RSSBytes, answer.PeakBytes = residentSize()
+	now := readSizes()
+	answer.RSSBytes, answer.VirtualBytes, answer.PeakBytes = now.resident, now.virtual, now.peak
 	answer.Wall = time.Since(start)
 	return answer
 }

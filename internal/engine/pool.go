@@ -14,7 +14,8 @@ import (
 // ErrClosed is returned by Run after Close.
 var ErrClosed = errors.New("engine: the pool is closed")
 
-// maxWarmRSS is the resident size above which a child takes no further job.
+// maxWarmRSS is the resident size above which a child takes no further job. Nor does it if its address space has grown by
+// more than the memory limit: what the allocator keeps would be missing under the limit of address space.
 const maxWarmRSS = 384 << 20
 
 // Pool runs jobs in child processes. It is safe for concurrent use.
@@ -78,7 +79,7 @@ func (p *Pool) Run(ctx context.Context, job Job) (*Result, error) {
 		p.log(ctx, c, answer.Error)
 		return nil, answer.Error
 	}
-	p.giveBack(c, answer.RSSBytes)
+	p.giveBack(c, answer)
 	return &Result{Steps: answer.Steps, PeakBytes: answer.PeakBytes, Wall: answer.Wall}, nil
 }
 
@@ -147,10 +148,11 @@ func (p *Pool) take(ctx context.Context) (*child, error) {
 }
 
 // giveBack keeps a child warm for the next job if it may take one.
-func (p *Pool) giveBack(c *child, rss int64) {
+func (p *Pool) giveBack(c *child, last *response) {
 	c.jobs++
+	grown := last.VirtualBytes - c.virtual
 	p.mu.Lock()
-	keep := !p.closed && c.jobs < p.cfg.JobsPerChild && rss <= maxWarmRSS
+	keep := !p.closed && c.jobs < p.cfg.JobsPerChild && last.RSSBytes <= maxWarmRSS && grown <= p.cfg.MemoryBytes
 	if keep {
 		p.idle = append(p.idle, c)
 	}

@@ -29,8 +29,9 @@ func killGroup(p *os.Process) {
 	_ = p.Kill()
 }
 
-// baseAddressSpace is what the program and the library reserve before they hold any data.
-const baseAddressSpace = 2 << 30
+// baseAddressSpace is what the program and the library reserve before they hold any data (about 1.8 GiB), and some room
+// for what the allocator keeps between jobs.
+const baseAddressSpace = 3 << 30
 
 // confine limits this process for good and executes the program again with args. It returns only if that fails.
 func confine(cfg childConfig, args []string) error {
@@ -176,21 +177,24 @@ func limitCPU(seconds uint64) {
 // resetPeak makes the highest resident size start again.
 func resetPeak() { _ = os.WriteFile("/proc/self/clear_refs", []byte("5"), 0) }
 
-// residentSize returns the resident size now and its peak, 0 where the kernel does not tell.
-func residentSize() (now, peak int64) {
+// readSizes asks the kernel for the sizes of this process.
+func readSizes() sizes {
+	var s sizes
 	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {
-		return 0, 0
+		return s
 	}
 	for line := range strings.Lines(string(status)) {
 		name, value, _ := strings.Cut(line, ":")
 		kib, _ := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 64)
 		switch name {
 		case "VmRSS":
-			now = kib << 10
+			s.resident = kib << 10
 		case "VmHWM":
-			peak = kib << 10
+			s.peak = kib << 10
+		case "VmSize":
+			s.virtual = kib << 10
 		}
 	}
-	return now, peak
+	return s
 }

@@ -30,4 +30,4 @@ func limitCPU(uint64) {}
 
 func resetPeak() {}
 
-func residentSize() (now, peak int64) { return 0, 0 }
+func readSizes() sizes { return sizes{} }

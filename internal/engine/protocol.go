@@ -27,10 +27,12 @@ type response struct {
 	Version string       `json:"version,omitempty"`
 	Steps   []StepResult `json:"steps,omitempty"`
 	Error   *Error       `json:"error,omitempty"`
-	// PeakBytes and RSSBytes are resident sizes: the highest, and after the instance was closed.
-	PeakBytes int64         `json:"peakBytes,omitempty"`
-	RSSBytes  int64         `json:"rssBytes,omitempty"`
-	Wall      time.Duration `json:"wall,omitempty"`
+	// PeakBytes and RSSBytes are resident sizes: the highest, and after the instance was closed. VirtualBytes is the address
+	// space in use then.
+	PeakBytes    int64         `json:"peakBytes,omitempty"`
+	RSSBytes     int64         `json:"rssBytes,omitempty"`
+	VirtualBytes int64         `json:"virtualBytes,omitempty"`
+	Wall         time.Duration `json:"wall,omitempty"`
 }
 
 // writeMessage writes v as JSON after its length.
