@@ -144,6 +144,27 @@ func ValidJSON(x string) string {
 	return "json_valid(" + x + ") AND NOT (" + suspicious + " AND regexp_matches(" + outside + ", " + Quote(jsonExtensions) + "))"
 }
 
+// fixedShape returns the LIKE pattern of text in a format that has only numbers of a fixed width and plain separators, and
+// begins and ends with a number. In such text strptime leaves nothing open but blanks at either end and missing zeros.
+func fixedShape(format string) (shape string, ok bool) {
+	widths := map[byte]int{'Y': 4, 'm': 2, 'd': 2, 'H': 2, 'M': 2, 'S': 2, 'y': 2}
+	number := false
+	for i := 0; i < len(format); i++ {
+		switch ch := format[i]; {
+		case ch == '%' && i+1 < len(format) && widths[format[i+1]] > 0:
+			i++
+			shape += strings.Repeat("_", widths[format[i]])
+			number = true
+		case strings.IndexByte("/-.:T", ch) >= 0 && i > 0, ch == ' ' && number:
+			shape += string(ch)
+			number = false
+		default:
+			return "", false
+		}
+	}
+	return shape, number
+}
+
 // formatted converts text in a strptime format. The value written back in that format must be the text again, but for
 // upper and lower case, so that nothing is padded, cut or guessed.
 func (c Column) formatted() (attempt, accept string) {
@@ -157,7 +178,12 @@ func (c Column) formatted() (attempt, accept string) {
 		return "try_strptime(" + c.X + ", " + format + ")",
 			"CASE WHEN " + c.C + " BETWEEN " + instantRange + " AND TRY(lower(strftime(" + wall + ", " + Quote(local) + ") || " + offset + ")) = lower(" + c.X + ") THEN " + c.C + " END"
 	}
-	same := "CASE WHEN " + c.C + " BETWEEN " + timestampRange + " AND lower(strftime(" + c.C + ", " + format + ")) = lower(" + c.X + ") THEN "
+	back := "strftime(" + c.C + ", " + format + ")"
+	same := "(" + back + " = " + c.X + " OR lower(" + back + ") = lower(" + c.X + "))"
+	if shape, ok := fixedShape(c.Format); ok {
+		same = c.X + " LIKE " + Quote(shape) + " AND " + c.X + " >= '0' AND right(" + c.X + ", 1) >= '0'"
+	}
+	same = "CASE WHEN " + c.C + " BETWEEN " + timestampRange + " AND " + same + " THEN "
 	value := c.C
 	switch c.Type.Name {
 	case connector.TypeDate:
