@@ -159,8 +159,9 @@ func (t *table) indexes(ctx context.Context, s *session, name sqlload.Table) err
 
 // dialect is how SQLite writes what a load needs.
 var dialect = sqlload.Dialect{
-	Quote:  sqlload.DoubleQuote,
-	Param:  func(n int) string { return fmt.Sprintf("?%d", n) },
+	Quote: sqlload.DoubleQuote,
+	// Numbered parameters have names, which the driver looks up one by one for each value.
+	Param:  func(int) string { return "?" },
 	Type:   typeName,
 	Insert: "INSERT OR ABORT",
 	Now:    "strftime('%Y-%m-%d %H:%M:%fZ', 'now')",

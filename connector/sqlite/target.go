@@ -164,6 +164,7 @@ func (l *loader) rows(ctx context.Context) (err error) {
 
 func (l *loader) read(ctx context.Context, reader connector.RowReader, perStatement int) error {
 	g := &group{args: make([]any, 0, perStatement*len(l.plan.Columns)), ordinals: make([]int64, 0, perStatement)}
+	defer g.clear(nil)
 	var sent int64
 	for {
 		batch, err := reader.Next(ctx)
@@ -185,16 +186,35 @@ func (l *loader) read(ctx context.Context, reader connector.RowReader, perStatem
 	}
 }
 
-// group is the rows of one statement. Their text belongs to the batch, so that a group ends with its batch.
+// group is the rows of one statement. Their text belongs to their batches, which are held as long.
 type group struct {
 	args     []any
 	ordinals []int64
+	held     []arrow.RecordBatch
+}
+
+func (g *group) hold(batch arrow.RecordBatch) {
+	batch.Retain()
+	g.held = append(g.held, batch)
+}
+
+// clear forgets the rows. The batch that is being read, if any, stays held.
+func (g *group) clear(reading arrow.RecordBatch) {
+	g.args, g.ordinals = g.args[:0], g.ordinals[:0]
+	for _, batch := range g.held {
+		batch.Release()
+	}
+	g.held = g.held[:0]
+	if reading != nil {
+		g.hold(reading)
+	}
 }
 
 func (l *loader) batch(ctx context.Context, batch arrow.RecordBatch, g *group, perStatement int) error {
 	if int(batch.NumCols()) != len(l.plan.Columns)+1 {
 		return fmt.Errorf("a batch has %d columns instead of %d", batch.NumCols(), len(l.plan.Columns)+1)
 	}
+	g.hold(batch)
 	values := make([]value, len(l.plan.Columns))
 	for i, c := range l.plan.Columns {
 		values[i] = bind(c.Type, batch.Column(i+1))
@@ -226,9 +246,10 @@ func (l *loader) batch(ctx context.Context, batch arrow.RecordBatch, g *group, p
 			if err := l.insert(ctx, g); err != nil {
 				return err
 			}
+			g.clear(batch)
 		}
 	}
-	return l.each(ctx, g)
+	return nil
 }
 
 // insert sends a full group as one statement. SQLite undoes a statement that it refuses, and the rows go one by one.
@@ -242,7 +263,6 @@ func (l *loader) insert(ctx context.Context, g *group) error {
 	}
 	n, err := result.RowsAffected()
 	l.written += n
-	g.args, g.ordinals = g.args[:0], g.ordinals[:0]
 	return coded(ctx, err)
 }
 
@@ -270,7 +290,6 @@ func (l *loader) each(ctx context.Context, g *group) error {
 		}
 		l.written += n
 	}
-	g.args, g.ordinals = g.args[:0], g.ordinals[:0]
 	return nil
 }
 
@@ -286,106 +305,4 @@ func (l *loader) stillLoading(ctx context.Context) error {
 		return errUndone
 	}
 	return err
-}
-
-// readMarker reads a marker that stands.
-func readMarker(ctx context.Context, s *session, plan sqlload.Plan, runID, target string) (connector.Outcome, error) {
-	var state string
-	var receipt sql.NullString
-	err := s.QueryRowContext(ctx, plan.SelectMarker(), runID, target).Scan(&state, &receipt)
-	if errors.Is(err, sql.ErrNoRows) {
-		return connector.Outcome{}, err
-	}
-	if err != nil {
-		return connector.Outcome{}, coded(ctx, err)
-	}
-	return sqlload.Found(state, receipt.String)
-}
-
-// rejects writes the rejects of the run.
-func (l *loader) rejects(ctx context.Context) error {
-	source, err := l.load.Rejects()
-	if err != nil {
-		return err
-	}
-	insert, err := l.session.PrepareContext(ctx, l.plan.InsertReject())
-	if err != nil {
-		return errors.Join(coded(ctx, err), source.Close())
-	}
-	defer insert.Close()
-	for {
-		reject, err := source.Next(ctx)
-		if err == io.EOF {
-			return source.Close()
-		}
-		if err == nil {
-			_, err = insert.ExecContext(ctx, rejectArgs(l.load.RunID, reject)...)
-			err = coded(ctx, err)
-		}
-		if err != nil {
-			return errors.Join(err, source.Close())
-		}
-	}
-}
-
-// rejectArgs are the parameters of an insert of a reject. What is not JSON text goes to raw.
-func rejectArgs(runID string, r connector.Reject) []any {
-	ordinal := func(n int64) any {
-		if n < 0 {
-			return nil
-		}
-		return n
-	}
-	optional := func(s string) any {
-		if s == "" {
-			return nil
-		}
-		return s
-	}
-	record, raw := r.Record, r.Raw
-	if record != "" && !sqlload.PlainJSON(record) {
-		record, raw = "", []byte(record)
-	}
-	var bytes any
-	if raw != nil {
-		bytes = raw
-	}
-	return []any{runID, ordinal(r.Row), optional(r.File), ordinal(r.Line), ordinal(r.Byte), r.Stage, r.Errors, optional(record), bytes}
-}
-
-// Settle implements connector.Target.
-func (c *Connector) Settle(ctx context.Context, runID, flowVersion string, spec connector.TargetSpec) (connector.Outcome, error) {
-	plan, err := planFor(spec)
-	if err != nil {
-		return connector.Outcome{}, err
-	}
-	s, err := c.connect(ctx, readWrite)
-	var e *connector.Error
-	if errors.As(err, &e) && e.Reason == "DATABASE_NOT_FOUND" && spec.Create {
-		s, err = c.connect(ctx, create)
-	}
-	if errors.As(err, &e) && (e.Reason == "DATABASE_NOT_FOUND" || e.Reason == "FOLDER_NOT_FOUND") {
-		// Without a file, and without leave to create one, no load can commit.
-		return connector.Outcome{}, nil
-	}
-	if err != nil {
-		return connector.Outcome{}, err
-	}
-	defer s.close()
-	var out connector.Outcome
-	err = s.transaction(ctx, func() error {
-		if _, err := s.ExecContext(ctx, plan.CreateRuns()); err != nil {
-			return err
-		}
-		inserted, err := s.affected(ctx, plan.InsertMarker(), sqlload.AbortArgs(runID, flowVersion, spec.Name)...)
-		if err != nil || inserted == 1 {
-			return err
-		}
-		out, err = readMarker(ctx, s, plan, runID, spec.Name)
-		return err
-	})
-	if errors.Is(err, connector.ErrAborted) {
-		return connector.Outcome{}, nil
-	}
-	return out, err
 }
