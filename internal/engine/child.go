@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"bufio"
 	"context"
 	"encoding/json"
@@ -87,7 +88,7 @@ func startChild(ctx context.Context, s *starter, cfg Config) (*child, error) {
 			return c, nil
 		}
 		c.kill()
-		return nil, fmt.Errorf("child did not start: %v: %s", r.err, c.stderr.String())
+		return nil, fmt.Errorf("child did not start: %s: %w", c.stderr.String(), cmp.Or(r.err, errNoHello))
 	case <-ctx.Done():
 		c.kill()
 		return nil, ctx.Err()
@@ -211,3 +212,6 @@ func (t *tail) String() string {
 	defer t.mu.Unlock()
 	return strings.ToValidUTF8(string(t.buf), "?")
 }
+
+// errNoHello is what a child without an answer, or with another protocol, is told by.
+var errNoHello = errors.New("it did not answer in this program's protocol")

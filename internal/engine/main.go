@@ -56,7 +56,7 @@ func serve() error {
 		var job request
 		if err := readMessage(jobs, &job); err != nil {
 			if errors.Is(err, io.EOF) {
-				return nil
+				return nil //nolint:nilerr // The end of the jobs is the end of the child.
 			}
 			return fmt.Errorf("read job: %w", err)
 		}

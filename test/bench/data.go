@@ -37,9 +37,9 @@ func writeBatch(path string, n int) error {
 	}
 	w.WriteByte('\n')
 	for i := range n {
-		number, amount, issuedText, state := i, fmt.Sprintf("%d.%02d", rnd.IntN(100000), rnd.IntN(100)), "", states[rnd.IntN(3)]
+		number, amount, state := i, fmt.Sprintf("%d.%02d", rnd.IntN(100000), rnd.IntN(100)), states[rnd.IntN(3)]
 		issued := day.AddDate(0, 0, rnd.IntN(2000))
-		issuedText = issued.Format("02/01/2006")
+		issuedText := issued.Format("02/01/2006")
 		switch bad := rnd.IntN(250); {
 		case bad == 0:
 			issuedText = "31/02/2021"

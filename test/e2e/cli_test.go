@@ -29,7 +29,8 @@ func (i *installation) lume(t *testing.T, args ...string) (code int, out, errs s
 	err := cmd.Run()
 	require.NoError(t, ctx.Err(), stderr.String())
 	if err != nil {
-		require.IsType(t, &exec.ExitError{}, err)
+		exit := &exec.ExitError{}
+		require.ErrorAs(t, err, &exit)
 	}
 	return cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()
 }

@@ -82,7 +82,8 @@ func (c Column) text() (attempt, accept string) {
 	case connector.TypeString:
 		return "", c.X
 	case connector.TypeBool:
-		return "", fmt.Sprintf("CASE %[1]s WHEN 'true' THEN true WHEN 'false' THEN false ELSE CASE lower(%[1]s) WHEN 'true' THEN true WHEN 'false' THEN false END END", c.X)
+		truth := " WHEN 'true' THEN true WHEN 'false' THEN false"
+		return "", "CASE " + c.X + truth + " ELSE CASE lower(" + c.X + ")" + truth + " END " + "END"
 	case connector.TypeInt16, connector.TypeInt32, connector.TypeInt64:
 		return try, either(intText)
 	case connector.TypeDecimal:

@@ -51,7 +51,7 @@ func (c *Compiler) Compile(ctx context.Context, spec *flowv1.Flow, source Source
 	if err := s.typesAndValues(); err != nil {
 		return nil, err
 	}
-	r := &Result{Problems: s.problems.list, SourceColumns: s.plan.SourceColumns}
+	r := &Result{Problems: s.list, SourceColumns: s.plan.SourceColumns}
 	sortProblems(r.Problems)
 	if len(r.Problems) == 0 && s.typed() {
 		r.Plan = s.plan

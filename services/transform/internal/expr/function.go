@@ -30,9 +30,9 @@ var functions = func() map[string]function {
 			all[name] = f
 		}
 	}
-	total := func(min, max int) function { return function{min: min, max: max, infallible: true} }
-	partial := func(min, max int) function { return function{min: min, max: max} }
-	constant := func(min, max int, limits map[int]int) function { return function{min: min, max: max, constant: limits} }
+	total := func(least, most int) function { return function{min: least, max: most, infallible: true} }
+	partial := func(least, most int) function { return function{min: least, max: most} }
+	constant := func(least, most int, limits map[int]int) function { return function{min: least, max: most, constant: limits} }
 
 	// Text.
 	add(total(1, 1), "upper ucase lower lcase length len char_length character_length strlen octet_length bit_length reverse")
@@ -170,7 +170,7 @@ func (f function) arity() string {
 	switch {
 	case f.max < 0:
 		return fmt.Sprintf("at least %d arguments", f.min)
-	case f.min == f.max && f.min == 1:
+	case f.min == 1 && f.max == 1:
 		return "1 argument"
 	case f.min == f.max:
 		return fmt.Sprintf("%d arguments", f.min)

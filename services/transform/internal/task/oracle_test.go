@@ -416,7 +416,10 @@ func convertTime(typ, format, s string) (string, bool) {
 }
 
 func convertInstant(s string) (string, bool) {
-	local, offset := s, time.Duration(0)
+	var (
+		local  string
+		offset time.Duration
+	)
 	switch {
 	case strings.HasSuffix(s, "Z"):
 		local = strings.TrimSuffix(s, "Z")
