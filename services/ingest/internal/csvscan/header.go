@@ -44,9 +44,15 @@ func (s *Scanner) Header() (names []string, line int64, err error) {
 	return NewSplitter(opts, 1).fields(c.Data, record), line, nil
 }
 
-// CheckNames returns a HeaderError if names are empty, hold NUL, or are equal but for the case of ASCII letters (as SQL
-// compares them).
+// MaxColumns is how many columns a source may have.
+const MaxColumns = 10_000
+
+// CheckNames returns a HeaderError if there are too many names, or if names are empty, hold NUL, or are equal but for the
+// case of ASCII letters (as SQL compares them).
 func CheckNames(names []string, line int64) error {
+	if len(names) > MaxColumns {
+		return &HeaderError{Line: line, Message: fmt.Sprintf("there are %d columns; %d are the most that a source may have", len(names), MaxColumns)}
+	}
 	seen := make(map[string]string, len(names))
 	var empty, double []string
 	for i, name := range names {

@@ -44,11 +44,12 @@ const (
 // textColumn encodes one column of text.
 type textColumn struct {
 	// runs makes a dictionary entry of each run of the same span, however many there are.
-	runs    bool
-	state   state
-	out     []byte
-	meta    chunkMeta
-	levels  levels
+	runs   bool
+	state  state
+	out    []byte
+	meta   chunkMeta
+	levels levels
+	// body is the plain page at work, behind headRoom bytes for its levels.
 	body    []byte
 	dict    dictionary
 	indexes []uint32
@@ -60,9 +61,12 @@ func (c *textColumn) reset() {
 	c.out = c.out[:0]
 	c.meta = chunkMeta{encodings: c.meta.encodings[:0]}
 	c.levels.reset()
-	c.body, c.indexes = c.body[:0], c.indexes[:0]
+	c.body, c.indexes = append(c.body[:0], make([]byte, headRoom)...), c.indexes[:0]
 	c.dict.reset()
 }
+
+// headRoom is enough for the levels of a page whose values are all there, or all NULL.
+const headRoom = 16
 
 // add appends values.
 func (c *textColumn) add(p *pages, text []byte, values []Span) {
@@ -185,20 +189,20 @@ func (c *textColumn) addPlain(p *pages, text []byte, values []Span) {
 const slack = 16
 
 func (c *textColumn) closePlain(p *pages) {
-	c.body = c.withLevels(c.body)
-	c.closePage(p, encodingPlain, c.body)
-	c.body = c.body[:0]
-}
-
-// withLevels puts the definition levels before the values.
-func (c *textColumn) withLevels(values []byte) []byte {
-	var head [32]byte
+	var head [headRoom]byte
 	levels := c.levels.encode(head[:0])
-	n := len(levels)
-	values = append(values, levels...)
-	copy(values[n:], values[:len(values)-n])
-	copy(values, levels)
-	return values
+	page := c.body
+	if n := len(levels); n <= headRoom {
+		page = page[headRoom-n:]
+		copy(page, levels)
+	} else {
+		c.body = append(c.body, levels[headRoom:]...) // Only for its length: the values move back.
+		page = c.body
+		copy(page[n:], page[headRoom:])
+		copy(page, levels)
+	}
+	c.closePage(p, encodingPlain, page)
+	c.body = c.body[:headRoom]
 }
 
 func (c *textColumn) closePage(p *pages, encoding int32, body []byte) {

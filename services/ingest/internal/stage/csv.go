@@ -151,6 +151,9 @@ func csvOptions(spec *flowv1.Csv, decoded source.Text) csvscan.Options {
 	return opts
 }
 
+// nameOfNothing is the column of an empty file for a flow that reads none, since a Parquet file has at least one.
+const nameOfNothing = "column_1"
+
 // columnNames skips lines and returns the names of the columns: of the header, or of the flow. A file without a record
 // where a header is expected is an empty batch with the columns that the flow reads.
 func columnNames(scan *csvscan.Scanner, spec *flowv1.Csv, wanted []string) ([]string, error) {
@@ -173,6 +176,9 @@ func columnNames(scan *csvscan.Scanner, spec *flowv1.Csv, wanted []string) ([]st
 	if errors.Is(err, io.EOF) {
 		if len(names) == 0 {
 			names = wanted
+		}
+		if len(names) == 0 {
+			names = []string{nameOfNothing}
 		}
 		return names, nil
 	}

@@ -263,6 +263,7 @@ func TestBatchWithoutRowsIsOneEmptyPart(t *testing.T) {
 		require.Len(t, m.GetColumns(), 2, name)
 		require.Equal(t, sum(text), m.GetInputDigest(), name)
 	}
+	require.Len(t, b.stage(t, b.batch(t, b.put(t, "in.csv", ""), csv(nil))).GetColumns(), 1, "a file has a column even if the flow reads none")
 }
 
 func TestBatchOfMalformedRecordsOnlyKeepsEachOfThem(t *testing.T) {

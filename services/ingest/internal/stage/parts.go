@@ -2,7 +2,9 @@ package stage
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strconv"
 
@@ -168,6 +170,10 @@ func (p *parts) send(name string, rows int64) (*typev1.StagedObject, error) {
 	object, err := p.store.Put(p.ctx, p.batch.Prefix+name, p.path(name), rows)
 	if err != nil {
 		return nil, fmt.Errorf("stage %s: %w", name, err)
+	}
+	// The work folder need not hold the whole batch. A store on the same file system may have taken the file itself.
+	if err := os.Remove(p.path(name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
 	}
 	return object, nil
 }
