@@ -32,7 +32,9 @@ var functions = func() map[string]function {
 	}
 	total := func(least, most int) function { return function{min: least, max: most, infallible: true} }
 	partial := func(least, most int) function { return function{min: least, max: most} }
-	constant := func(least, most int, limits map[int]int) function { return function{min: least, max: most, constant: limits} }
+	constant := func(least, most int, limits map[int]int) function {
+		return function{min: least, max: most, constant: limits}
+	}
 
 	// Text.
 	add(total(1, 1), "upper ucase lower lcase length len char_length character_length strlen octet_length bit_length reverse")
