@@ -58,7 +58,7 @@ verify: check-generated lint build test ## What CI runs: generated code, lint, b
 
 .PHONY: test
 test: test-deps ## Run all tests with the race detector; installs the servers that they need
-	$(GO) test -race -timeout 45m $(TESTFLAGS) $(PKG)
+	$(GO) test -race -count=1 -timeout 45m $(TESTFLAGS) $(PKG)
 
 .PHONY: test-fast
 test-fast: test-deps ## Run all tests but the end-to-end ones, without the race detector

@@ -19,6 +19,11 @@ func TestFeaturesOnOneProcess(t *testing.T) {
 	everyFeature(t, up(t))
 }
 
+func TestFeaturesOnFourProcesses(t *testing.T) {
+	t.Parallel()
+	everyFeature(t, four(t))
+}
+
 func everyFeature(t *testing.T, i *installation) {
 	t.Helper()
 	for _, f := range features {

@@ -24,41 +24,86 @@ func TestEveryPathOnFourProcesses(t *testing.T) {
 
 func everyPath(t *testing.T, i *installation) {
 	t.Helper()
-	t.Run("source", func(t *testing.T) {
-		for kind, open := range stores {
-			for _, f := range formats {
-				t.Run(f.name+" from "+kind, func(t *testing.T) {
+	t.Run("path", func(t *testing.T) {
+		for n, from := range origins() {
+			for m, to := range destinations {
+				// Modes take turns, so that every source meets every mode.
+				mode := to.modes[(n+m)%len(to.modes)]
+				t.Run(fmt.Sprintf("%s to %s by %s", from.name, to.name, mode), func(t *testing.T) {
 					t.Parallel()
-					objectToTable(t, i, open(t, i), f)
+					onePath(t, i, from, to.open(t, i, mode), mode)
 				})
 			}
 		}
-		t.Run("rows from postgres", func(t *testing.T) {
-			t.Parallel()
-			rowsToTable(t, i)
-		})
 	})
-	t.Run("target", func(t *testing.T) {
-		for _, mode := range []string{"append", "upsert", "replace"} {
-			for kind, open := range map[string]func(*testing.T, *installation) sink{"postgres": postgresSink, "sqlite": sqliteSink} {
-				t.Run(mode+" to "+kind, func(t *testing.T) {
+	t.Run("mode", func(t *testing.T) {
+		for _, to := range destinations {
+			for _, mode := range to.modes {
+				t.Run(mode+" to "+to.name, func(t *testing.T) {
 					t.Parallel()
-					twoBatches(t, i, open(t, i), mode)
+					twoBatches(t, i, to.open(t, i, mode), mode)
 				})
-			}
-			if mode == "upsert" {
-				continue // Object stores have no keys to merge by.
-			}
-			for kind, open := range stores {
-				for _, format := range []string{"parquet", "csv", "jsonl"} {
-					t.Run(mode+" to "+format+" in "+kind, func(t *testing.T) {
-						t.Parallel()
-						twoBatches(t, i, objectSink(open(t, i), format, mode == "replace"), mode)
-					})
-				}
 			}
 		}
 	})
+	t.Run("the batch of a query is a parameter", func(t *testing.T) {
+		t.Parallel()
+		boundBatch(t, i)
+	})
+}
+
+// origin is a place that a batch comes from.
+type origin struct {
+	name string
+	// open puts a batch there, and returns the flow's source, where the region stands, and the source_path.
+	open func(t *testing.T, i *installation, list []order) (source, region, path string)
+}
+
+func origins() []origin {
+	all := []origin{{"rows of postgres", func(t *testing.T, i *installation, list []order) (string, string, string) {
+		t.Helper()
+		db := postgres(t, i)
+		db.fill(t, "wanted", list)
+		db.fill(t, "other", orders(9_000, 10, 0))
+		return db.query(), "region", "wanted"
+	}}}
+	for kind, open := range stores {
+		for _, f := range formats {
+			all = append(all, origin{f.name + " from " + kind, func(t *testing.T, i *installation, list []order) (string, string, string) {
+				t.Helper()
+				s := open(t, i)
+				return "connector: " + s.connector + ", " + f.source, f.region, s.put(t, "batch one"+f.suffix, f.encode(t, list))
+			}})
+		}
+	}
+	return all
+}
+
+// query reads one batch of the table that fill makes.
+func (d database) query() string {
+	return fmt.Sprintf(`connector: %s, query: "SELECT id, name, amount, issued, region FROM batches WHERE batch = :source_path"`, d.connector)
+}
+
+// destination is a place that rows go to.
+type destination struct {
+	name  string
+	modes []string
+	open  func(t *testing.T, i *installation, mode string) sink
+}
+
+var destinations = []destination{
+	{"postgres", []string{"append", "upsert", "replace"}, func(t *testing.T, i *installation, _ string) sink { return postgresSink(t, i) }},
+	{"sqlite", []string{"upsert", "replace", "append"}, func(t *testing.T, i *installation, _ string) sink { return sqliteSink(t, i) }},
+	objectsOf("parquet", "file"), objectsOf("csv", "file"), objectsOf("jsonl", "file"),
+	objectsOf("parquet", "s3"), objectsOf("csv", "s3"), objectsOf("jsonl", "s3"),
+}
+
+// objectsOf has no upsert: object stores have no keys to merge by.
+func objectsOf(format, kind string) destination {
+	return destination{format + " in " + kind, []string{"append", "replace"}, func(t *testing.T, i *installation, mode string) sink {
+		t.Helper()
+		return objectSink(stores[kind](t, i), format, mode == "replace")
+	}}
 }
 
 // flow writes the flow of the tests; more adds fields at the top level.
@@ -76,39 +121,28 @@ target: {%s, mode: %s}
 %s`, name, source, region, target, mode, more)
 }
 
-func objectToTable(t *testing.T, i *installation, s store, f format) {
+func onePath(t *testing.T, i *installation, from origin, target sink, mode string) {
 	t.Helper()
-	const n, bad = 300, 7
+	const n, bad = 200, 7
 	list := orders(1, n, bad)
-	target := postgresSink(t, i)
-	version := i.publish(t, flow(fresh("flow"), "connector: "+s.connector+", "+f.source, f.region, target.yaml, "append", ""))
+	source, region, path := from.open(t, i, list)
+	version := i.publish(t, flow(fresh("flow"), source, region, target.yaml, mode, ""))
 
-	run := i.execute(t, version, s.put(t, "batch one"+f.suffix, f.encode(t, list)))
+	run := i.execute(t, version, path)
 
 	inState(t, partial, run)
 	committed(t, i, target, run, n, bad)
 	require.Equal(t, good(list), target.rows(t))
 }
 
-func rowsToTable(t *testing.T, i *installation) {
+func boundBatch(t *testing.T, i *installation) {
 	t.Helper()
-	const n, bad = 300, 7
-	list := orders(1, n, bad)
 	source, target := postgres(t, i), sqliteSink(t, i)
-	source.fill(t, "wanted", list)
-	source.fill(t, "other", orders(9_000, 10, 0))
-	version := i.publish(t, flow(fresh("flow"), fmt.Sprintf(`connector: %s, query: "SELECT id, name, amount, issued, region FROM batches WHERE batch = :source_path"`, source.connector),
-		"region", target.yaml, "append", ""))
-
-	run := i.execute(t, version, "wanted")
-
-	inState(t, partial, run)
-	committed(t, i, target, run, n, bad)
-	require.Equal(t, good(list), target.rows(t))
-	// The batch id is a parameter, never a part of the query.
-	none := i.execute(t, version, "' OR true --")
-	inState(t, succeeded, none)
-	require.Zero(t, none.GetReceipt().GetCounts().GetRead())
+	source.fill(t, "wanted", orders(1, 10, 0))
+	version := i.publish(t, flow(fresh("flow"), source.query(), "region", target.yaml, "append", ""))
+	run := i.execute(t, version, "' OR true --")
+	inState(t, succeeded, run)
+	require.Zero(t, run.GetReceipt().GetCounts().GetRead())
 }
 
 // twoBatches loads two batches that overlap and checks what the mode makes of them.
