@@ -156,14 +156,20 @@ func startStream(ctx context.Context, conn *pgx.Conn, query, sourcePath string, 
 		params[i] = []byte(sourcePath)
 	}
 	running, cancel := context.WithCancel(ctx)
+	result := conn.PgConn().ExecPrepared(running, p.statement, params, nil, p.formats)
+	if ctx.Err() != nil {
+		// The error of the query itself is told by the first batch.
+		cancel()
+		_, _ = result.Close()
+		return nil, ctx.Err()
+	}
 	fields := make([]arrow.Field, len(p.columns))
 	for i, col := range p.columns {
 		fields[i] = arrow.Field{Name: col.Name, Type: col.Type.Arrow(), Nullable: true}
 	}
 	return &stream{
-		prepared: p, conn: conn, ctx: running, cancel: cancel,
-		result: conn.PgConn().ExecPrepared(running, p.statement, params, nil, p.formats),
-		build:  array.NewRecordBuilder(memory.DefaultAllocator, arrow.NewSchema(fields, nil)),
+		prepared: p, conn: conn, ctx: running, cancel: cancel, result: result,
+		build: array.NewRecordBuilder(memory.DefaultAllocator, arrow.NewSchema(fields, nil)),
 	}, nil
 }
 
