@@ -56,7 +56,7 @@ func serve() error {
 		var job request
 		if err := readMessage(jobs, &job); err != nil {
 			if errors.Is(err, io.EOF) {
-				return nil //nolint:nilerr // The end of the jobs is the end of the child.
+				return nil // The end of the jobs is the end of the child.
 			}
 			return fmt.Errorf("read job: %w", err)
 		}
@@ -65,7 +65,7 @@ func serve() error {
 			return fmt.Errorf("write answer: %w", err)
 		}
 		if answer.Error != nil {
-			return nil
+			return nil //nolint:nilerr // The parent has been told; a child that failed once is not used again.
 		}
 		// The next instance is opened while nobody waits.
 		if next, err = openInstance(cfg); err != nil {
