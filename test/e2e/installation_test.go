@@ -92,8 +92,9 @@ func (i *installation) restart(t *testing.T, name string) {
 	i.ready(t, name)
 }
 
-// four starts the four services as processes of their own, on an external NATS server, PostgreSQL and S3.
-func four(t *testing.T) *installation {
+// four starts the four services as processes of their own, on an external NATS server, PostgreSQL and S3. more are
+// variables that all of them get.
+func four(t *testing.T, more ...string) *installation {
 	t.Helper()
 	root := t.TempDir()
 	s3 := server.StartS3(t)
@@ -109,6 +110,7 @@ func four(t *testing.T) *installation {
 		"LUME_STAGING=" + s3.StagingURL("staging"),
 		"LUME_WORKER_TOKENS=worker-token-of-the-tests-0123456789",
 	}
+	common = append(common, more...)
 	own := map[string][]string{
 		"control": {
 			"LUME_DATABASE=" + database, "LUME_KEYSET_FILE=" + filepath.Join(root, "keyset.json"),
