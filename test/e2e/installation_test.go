@@ -22,7 +22,6 @@ import (
 
 // installation is a running Lume and a client of it.
 type installation struct {
-	kind string
 	// root is a folder that file and sqlite connectors may use.
 	root string
 	// processes by the name of what they serve; `up` serves everything.
@@ -31,8 +30,9 @@ type installation struct {
 	http map[string]string
 	key  string
 	// database, nats and staging are those of four processes.
-	database, nats string
-	staging        func(t *testing.T) map[string][]byte
+	database string
+	nats     *server.NATS
+	staging  func(t *testing.T) map[string][]byte
 
 	// owner is the test that the installation belongs to; its subtests may connect again.
 	owner      *testing.T
@@ -51,7 +51,7 @@ func up(t *testing.T) *installation {
 	t.Helper()
 	root := t.TempDir()
 	p := spawn(t, root, "lume", nil, "up", "--data", filepath.Join(root, "data"), "--port", "0", "--root", root, "--log-level", "info")
-	i := &installation{kind: "up", owner: t, root: root, processes: map[string]*process{"up": p}}
+	i := &installation{owner: t, root: root, processes: map[string]*process{"up": p}}
 	i.connectUp(t)
 	return i
 }
@@ -103,10 +103,10 @@ func four(t *testing.T, more ...string) *installation {
 	for n, name := range services {
 		grpcAt[name], httpAt[name] = loopback(ports[2*n]), loopback(ports[2*n+1])
 	}
-	database, natsURL := server.StartPostgres(t), server.StartNATS(t)
+	database, bus := server.StartPostgres(t), server.NewNATS(t)
 	keyFile := filepath.Join(root, "admin.key")
 	common := []string{
-		"LUME_NATS_URL=" + natsURL,
+		"LUME_NATS_URL=" + bus.URL,
 		"LUME_STAGING=" + s3.StagingURL("staging"),
 		"LUME_WORKER_TOKENS=worker-token-of-the-tests-0123456789",
 	}
@@ -119,7 +119,7 @@ func four(t *testing.T, more ...string) *installation {
 		},
 		"ingest": {"LUME_ROOT=" + root}, "transform": nil, "egress": {"LUME_ROOT=" + root},
 	}
-	i := &installation{kind: "four", owner: t, root: root, processes: map[string]*process{}, http: httpAt, database: database, nats: natsURL}
+	i := &installation{owner: t, root: root, processes: map[string]*process{}, http: httpAt, database: database, nats: bus}
 	i.staging = func(t *testing.T) map[string][]byte {
 		t.Helper()
 		return objects(t, s3, "")

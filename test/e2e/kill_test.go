@@ -31,9 +31,32 @@ func TestARunSurvivesKillOfEachProcess(t *testing.T) {
 	}
 }
 
-// survives kills a process when a run is in a state, starts it again, and requires that the run ends as if nothing had
-// happened: every row once, every reject, one marker, a receipt that balances.
+func TestARunSurvivesTheLossOfNATSAndAllThatItKept(t *testing.T) {
+	t.Parallel()
+	i := four(t)
+	for moment, state := range moments {
+		t.Run(moment, func(t *testing.T) {
+			survivesLoss(t, i, state, func() {
+				i.nats.Kill()
+				i.nats.Wipe()
+				i.nats.Start()
+			})
+		})
+	}
+}
+
+// survives kills a process when a run is in a state and starts it again.
 func survives(t *testing.T, i *installation, process string, state controlv1.RunState) {
+	t.Helper()
+	survivesLoss(t, i, state, func() {
+		i.processes[process].kill(t)
+		i.restart(t, process)
+	})
+}
+
+// survivesLoss lets something happen when a run is in a state, and requires that the run ends as if nothing had: every
+// row once, every reject, one marker, a receipt that balances.
+func survivesLoss(t *testing.T, i *installation, state controlv1.RunState, loss func()) {
 	t.Helper()
 	const n, bad = 60_000, 60
 	list := orders(1, n, bad)
@@ -43,8 +66,7 @@ func survives(t *testing.T, i *installation, process string, state controlv1.Run
 	run := i.create(t, version, s.put(t, "big.csv", encodeCSV(t, list)))
 
 	i.waitFor(t, run.GetName(), state)
-	i.processes[process].kill(t)
-	i.restart(t, process)
+	loss()
 
 	ended := i.wait(t, run.GetName())
 	inState(t, partial, ended)

@@ -51,7 +51,7 @@ func TestSecretsAndValuesStayInsideOnFourProcesses(t *testing.T) {
 		secretFree(t, "control's table "+table, data)
 		require.NotContains(t, string(data), valueCanary, table)
 	}
-	for subject, data := range messages(t, i.nats) {
+	for subject, data := range messages(t, i.nats.URL) {
 		secretFree(t, "a message on "+subject, data)
 		require.NotContains(t, string(data), valueCanary, subject)
 	}
