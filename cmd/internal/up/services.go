@@ -2,10 +2,12 @@ package up
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/url"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/lume-data/lume/cmd/internal/datadir"
@@ -48,6 +50,9 @@ func (b *builder) services(ctx context.Context, group *lifecycle.Group) error {
 			return err
 		}
 		service, err := s.build(ctx, p)
+		if errors.Is(err, syscall.EADDRINUSE) {
+			return fmt.Errorf("start %s: %w: stop what listens there, or give another --port (0 takes free ones)", s.name, err)
+		}
 		if err != nil {
 			return fmt.Errorf("start %s: %w", s.name, err)
 		}
