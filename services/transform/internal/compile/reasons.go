@@ -185,12 +185,12 @@ func (p *Plan) location(part Part) (line, byteOffset, join string) {
 	return "l.line", "l.byte", "\n  LEFT JOIN read_parquet(" + cast.Quote(LocationsFile) + ", file_row_number=true) AS l ON r._row - " + itoa(part.FirstRow) + " = l.file_row_number"
 }
 
-// writeRejects is the step that writes the reject file.
+// writeRejects is the step that writes the reject file. The rejected rows were kept in their order, and are the probe side.
 func (p *Plan) writeRejects(part Part) engine.Step {
 	line, byteOffset, join := p.location(part)
 	return engine.Step{Name: "write the rejects", SQL: copyTo("SELECT r._row, "+fileOf(part.File)+" AS file, "+line+" AS line, "+byteOffset+
-		" AS byte, 'transform' AS stage, CAST(to_json(r.errors) AS VARCHAR) AS errors, "+p.record()+" AS record, NULL::BLOB AS raw\nFROM reasons AS r"+
-		"\n  JOIN rejected AS s ON r._row = s._row"+join+"\nORDER BY r._row", RejectsFile)}
+		" AS byte, 'transform' AS stage, CAST(to_json(r.errors) AS VARCHAR) AS errors, "+p.record()+" AS record, NULL::BLOB AS raw\nFROM rejected AS s"+
+		"\n  JOIN reasons AS r ON r._row = s._row"+join, RejectsFile)}
 }
 
 func fileOf(name string) string {

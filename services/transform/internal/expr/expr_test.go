@@ -274,7 +274,7 @@ func TestFallibleSaysWhatCanFail(t *testing.T) {
 	for text, want := range map[string]bool{
 		"a": false, "upper(trim(a))": false, "a || b": false, "a = 'x' AND b IS NULL": false, "coalesce(a, 'x')": false, "CASE WHEN a = 'x' THEN b ELSE 'z' END": false,
 		"substr(a, 1, 3)": false, "length(a)": false, "CAST(amount AS VARCHAR)": false, "replace(a, 'x', 'y')": false, "true": false, "nullif(a, '')": false, "left(a, 2)": false,
-		"CAST(a AS INTEGER)": true, "amount + 1": true, "length(a) / 2": true, "substr(a, length(b))": true, "strptime(a, '%Y')": true, "amount > 0": true, "TRY_CAST(a AS INTEGER)": false,
+		"CAST(a AS INTEGER)": true, "amount + 1": true, "length(a) / 2": true, "substr(a, length(b))": true, "strptime(a, '%Y')": true, "amount > 0": false, "amount BETWEEN 0.5 AND 12.125": false, "amount > length(a)": true, "amount = 1e5": true, "TRY_CAST(a AS INTEGER)": false,
 		"TRY(amount + 1)": false, "regexp_replace(a, 'x', 'y')": true, "chr(length(a)::INTEGER)": true, "length(a) > 0": false, "CAST(length(a) AS INTEGER)": true, "CAST(length(a) AS HUGEINT)": false,
 	} {
 		p := b.parse(t, text)[0]

@@ -216,12 +216,23 @@ func (n *Node) comparesAlike() bool {
 		case a.isNull():
 		case first == "":
 			first = a.SQLType
-		case a.SQLType == first, isInteger(a.SQLType) && isInteger(first):
+		case a.SQLType == first, isInteger(a.SQLType) && isInteger(first), a.fitsDecimal(first):
 		default:
 			return false
 		}
 	}
 	return true
+}
+
+// fitsDecimal reports whether a constant number can be compared with a decimal of a type without leaving the 38 digits
+// that both have room for.
+func (n *Node) fitsDecimal(sqlType string) bool {
+	width, scale, ok := cast.Decimal(sqlType)
+	if !ok || n.Kind != Constant || !isInteger(n.SQLType) && !strings.HasPrefix(n.SQLType, "DECIMAL") {
+		return false
+	}
+	whole, fraction, _ := strings.Cut(n.Value.Text, ".")
+	return max(width-scale, len(whole)+1)+max(scale, len(fraction)) <= 38
 }
 
 var integerWidth = map[string]int{"TINYINT": 1, "UTINYINT": 2, "SMALLINT": 3, "USMALLINT": 4, "INTEGER": 5, "UINTEGER": 6, "BIGINT": 7, "UBIGINT": 8, "HUGEINT": 9}

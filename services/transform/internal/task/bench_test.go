@@ -51,7 +51,7 @@ columns:
   - {name: email, type: string, pattern: "[^@ ]+@[^@ ]+"}
   - {name: note, type: string}
 rules:
-  - {name: not_before, check: "created >= issued"}
+  - {name: not_before, check: "created > TIMESTAMP '2020-12-31 00:00:00'"}
   - {name: small, check: "amount < 1000000"}
 target: {connector: t, table: x, mode: append}
 `

@@ -1,0 +1,65 @@
+-- map and write the rows that pass
+COPY (SELECT _row,
+    "m_id" AS "id",
+    "m_n" AS "n"
+  FROM (SELECT _row,
+    "x_id",
+    "x_id" AS "m_id",
+    "x_n",
+    CASE WHEN "c_n"::VARCHAR = "x_n" THEN "c_n" WHEN regexp_full_match("x_n", '[+-]?[0-9]+') THEN "c_n" END AS "m_n"
+  FROM (SELECT _row,
+    "x_id",
+    "x_n",
+    TRY_CAST("x_n" AS INTEGER) AS "c_n"
+  FROM (SELECT s.file_row_number AS _row,
+    s."id" AS "x_id",
+    s."qty" AS "x_n"
+  FROM read_parquet('part.parquet', file_row_number=true) AS s("id", "qty"))))
+  WHERE ("m_n" IS NOT NULL OR "x_n" IS NULL))
+TO 'mapped.parquet' (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1);
+
+-- find the rest
+CREATE TEMP TABLE rest AS
+SELECT r.* FROM (SELECT s.file_row_number AS _row, false AS _filtered
+  FROM read_parquet('part.parquet', file_row_number=true) AS s("id", "qty")) AS r
+  ANTI JOIN read_parquet('mapped.parquet') AS m ON r._row = m._row;
+
+-- keep what is rejected
+CREATE TEMP TABLE rejected AS
+SELECT s.* FROM (SELECT s.file_row_number AS _row, s."id", s."qty" FROM read_parquet('part.parquet', file_row_number=true) AS s("id", "qty")) AS s
+  SEMI JOIN (SELECT _row FROM rest WHERE NOT _filtered) AS r ON s._row = r._row;
+
+-- build the reasons of rejects
+CREATE TEMP TABLE reasons AS
+SELECT _row, list_filter([
+    CASE WHEN "x_n" IS NOT NULL AND "m_n" IS NULL THEN struct_pack("column" := 'n', "rule" := '', "type" := 'type', "message" := 'is not a int32', "value" := left(CAST("x_n" AS VARCHAR), 1000)) END], lambda e: e IS NOT NULL) AS errors
+  FROM (SELECT _row,
+    "x_id",
+    "x_id" AS "m_id",
+    "x_n",
+    CASE WHEN "c_n"::VARCHAR = "x_n" THEN "c_n" WHEN regexp_full_match("x_n", '[+-]?[0-9]+') THEN "c_n" END AS "m_n"
+  FROM (SELECT _row,
+    "x_id",
+    "x_n",
+    TRY_CAST("x_n" AS INTEGER) AS "c_n"
+  FROM (SELECT s._row AS _row,
+    s."id" AS "x_id",
+    s."qty" AS "x_n"
+  FROM rejected AS s)));
+
+-- write the rejects
+COPY (SELECT r._row, 'the batch' AS file, l.line AS line, l.byte AS byte, 'transform' AS stage, CAST(to_json(r.errors) AS VARCHAR) AS errors, CAST(json_object('id', s."id", 'qty', s."qty") AS VARCHAR) AS record, NULL::BLOB AS raw
+FROM rejected AS s
+  JOIN reasons AS r ON r._row = s._row
+  LEFT JOIN read_parquet('locations.parquet', file_row_number=true) AS l ON r._row - 0 = l.file_row_number)
+TO 'rejects.parquet' (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1);
+
+-- count and digest
+SELECT (SELECT count(*) FROM read_parquet('part.parquet', file_row_number=true) AS s("id", "qty")),
+  (SELECT count(*) FROM rest WHERE _filtered),
+  (SELECT count(*) FROM reasons),
+  (SELECT count(*) FROM read_parquet('mapped.parquet')),
+  (SELECT count(*) FROM read_parquet('mapped.parquet')),
+  (SELECT coalesce(sum(hash(_row, "id", "n")::HUGEINT), 0)::VARCHAR FROM read_parquet('mapped.parquet')),
+  (SELECT count(*) FROM reasons WHERE len(errors) = 0);
+

@@ -1,0 +1,84 @@
+-- map and write the rows that pass
+COPY (SELECT _row,
+    "m_id" AS "id",
+    "m_price" AS "price",
+    "m_at" AS "at",
+    "m_text" AS "text",
+    "m_blob" AS "blob"
+  FROM (SELECT _row,
+    "x_id",
+    TRY_CAST("x_id" AS INTEGER) AS "m_id",
+    "x_price",
+    TRY_CAST("x_price" AS DECIMAL(9,2)) AS "m_price",
+    "x_at",
+    CASE WHEN TRY(CASE WHEN timezone('UTC', timezone('UTC', CAST("x_at" AS TIMESTAMP))) = CAST("x_at" AS TIMESTAMP) THEN timezone('UTC', CAST("x_at" AS TIMESTAMP)) END) BETWEEN TIMESTAMPTZ '0001-01-01 00:00:00+00' AND TIMESTAMPTZ '9999-12-31 23:59:59.999999+00' THEN TRY(CASE WHEN timezone('UTC', timezone('UTC', CAST("x_at" AS TIMESTAMP))) = CAST("x_at" AS TIMESTAMP) THEN timezone('UTC', CAST("x_at" AS TIMESTAMP)) END) END AS "m_at",
+    "x_text",
+    CAST("x_text" AS VARCHAR) AS "m_text",
+    "x_blob",
+    "x_blob" AS "m_blob"
+  FROM (SELECT s.file_row_number AS _row,
+    s."id" AS "x_id",
+    s."price" AS "x_price",
+    s."at" AS "x_at",
+    s."price" AS "x_text",
+    s."blob" AS "x_blob"
+  FROM read_parquet('part.parquet', file_row_number=true) AS s("id", "price", "at", "blob")))
+  WHERE ("m_id" IS NOT NULL OR "x_id" IS NULL)
+    AND ("m_price" IS NOT NULL OR "x_price" IS NULL)
+    AND ("m_at" IS NOT NULL OR "x_at" IS NULL)
+    AND ("m_text" IS NOT NULL OR "x_text" IS NULL))
+TO 'mapped.parquet' (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1);
+
+-- find the rest
+CREATE TEMP TABLE rest AS
+SELECT r.* FROM (SELECT s.file_row_number AS _row, false AS _filtered
+  FROM read_parquet('part.parquet', file_row_number=true) AS s("id", "price", "at", "blob")) AS r
+  ANTI JOIN read_parquet('mapped.parquet') AS m ON r._row = m._row;
+
+-- keep what is rejected
+CREATE TEMP TABLE rejected AS
+SELECT s.* FROM (SELECT s.file_row_number AS _row, s."id", s."price", s."at", s."blob" FROM read_parquet('part.parquet', file_row_number=true) AS s("id", "price", "at", "blob")) AS s
+  SEMI JOIN (SELECT _row FROM rest WHERE NOT _filtered) AS r ON s._row = r._row;
+
+-- build the reasons of rejects
+CREATE TEMP TABLE reasons AS
+SELECT _row, list_filter([
+    CASE WHEN "x_id" IS NOT NULL AND "m_id" IS NULL THEN struct_pack("column" := 'id', "rule" := '', "type" := 'type', "message" := 'is out of the range of int32', "value" := left(CAST("x_id" AS VARCHAR), 1000)) END,
+    CASE WHEN "x_price" IS NOT NULL AND "m_price" IS NULL THEN struct_pack("column" := 'price', "rule" := '', "type" := 'type', "message" := 'is out of the range of decimal(9,2)', "value" := left(CAST("x_price" AS VARCHAR), 1000)) END,
+    CASE WHEN "x_at" IS NOT NULL AND "m_at" IS NULL THEN struct_pack("column" := 'at', "rule" := '', "type" := 'type', "message" := 'is out of the range of timestamptz', "value" := left(CAST("x_at" AS VARCHAR), 1000)) END,
+    CASE WHEN "x_text" IS NOT NULL AND "m_text" IS NULL THEN struct_pack("column" := 'text', "rule" := '', "type" := 'type', "message" := 'is out of the range of string', "value" := left(CAST("x_text" AS VARCHAR), 1000)) END], lambda e: e IS NOT NULL) AS errors
+  FROM (SELECT _row,
+    "x_id",
+    TRY_CAST("x_id" AS INTEGER) AS "m_id",
+    "x_price",
+    TRY_CAST("x_price" AS DECIMAL(9,2)) AS "m_price",
+    "x_at",
+    CASE WHEN TRY(CASE WHEN timezone('UTC', timezone('UTC', CAST("x_at" AS TIMESTAMP))) = CAST("x_at" AS TIMESTAMP) THEN timezone('UTC', CAST("x_at" AS TIMESTAMP)) END) BETWEEN TIMESTAMPTZ '0001-01-01 00:00:00+00' AND TIMESTAMPTZ '9999-12-31 23:59:59.999999+00' THEN TRY(CASE WHEN timezone('UTC', timezone('UTC', CAST("x_at" AS TIMESTAMP))) = CAST("x_at" AS TIMESTAMP) THEN timezone('UTC', CAST("x_at" AS TIMESTAMP)) END) END AS "m_at",
+    "x_text",
+    CAST("x_text" AS VARCHAR) AS "m_text",
+    "x_blob",
+    "x_blob" AS "m_blob"
+  FROM (SELECT s._row AS _row,
+    s."id" AS "x_id",
+    s."price" AS "x_price",
+    s."at" AS "x_at",
+    s."price" AS "x_text",
+    s."blob" AS "x_blob"
+  FROM rejected AS s));
+
+-- write the rejects
+COPY (SELECT r._row, 'the batch' AS file, l.line AS line, l.byte AS byte, 'transform' AS stage, CAST(to_json(r.errors) AS VARCHAR) AS errors, CAST(json_object('id', s."id", 'price', CAST(s."price" AS VARCHAR), 'at', CAST(s."at" AS VARCHAR), 'blob', to_base64(s."blob")) AS VARCHAR) AS record, NULL::BLOB AS raw
+FROM rejected AS s
+  JOIN reasons AS r ON r._row = s._row
+  LEFT JOIN read_parquet('locations.parquet', file_row_number=true) AS l ON r._row - 0 = l.file_row_number)
+TO 'rejects.parquet' (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1);
+
+-- count and digest
+SELECT (SELECT count(*) FROM read_parquet('part.parquet', file_row_number=true) AS s("id", "price", "at", "blob")),
+  (SELECT count(*) FROM rest WHERE _filtered),
+  (SELECT count(*) FROM reasons),
+  (SELECT count(*) FROM read_parquet('mapped.parquet')),
+  (SELECT count(*) FROM read_parquet('mapped.parquet')),
+  (SELECT coalesce(sum(hash(_row, "id", "price", "at", "text", "blob")::HUGEINT), 0)::VARCHAR FROM read_parquet('mapped.parquet')),
+  (SELECT count(*) FROM reasons WHERE len(errors) = 0);
+
