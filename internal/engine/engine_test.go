@@ -92,7 +92,7 @@ func TestFailuresAreClassedAndTheNextJobWorks(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			pool, dir := setup(t, func(c *Config) { c.DiskBytes = 64 << 20 })
+			pool, dir := setup(t, limited(t), func(c *Config) { c.DiskBytes = 64 << 20 })
 			start := time.Now()
 			_, err := pool.Run(context.Background(), Job{Dir: dir, Timeout: tc.timeout, Steps: []Step{{Name: "attack", SQL: tc.sql}}})
 			var e *Error
@@ -187,7 +187,7 @@ func TestInstanceIsLockedDown(t *testing.T) {
 
 func TestProcessIsConfined(t *testing.T) {
 	t.Parallel()
-	pool, _ := setup(t)
+	pool, _ := setup(t, limited(t))
 	pid := strconv.Itoa(pool.idle[0].cmd.Process.Pid)
 	read := func(name string) string {
 		b, err := os.ReadFile("/proc/" + pid + "/" + name)
@@ -198,9 +198,7 @@ func TestProcessIsConfined(t *testing.T) {
 	require.Equal(t, "1000", strings.TrimSpace(read("oom_score_adj")))
 	require.Contains(t, read("status"), "NoNewPrivs:\t1")
 	require.Regexp(t, `Max core file size +0 +0`, read("limits"))
-	if !raceEnabled {
-		require.Regexp(t, `Max address space +3758096384 +3758096384`, read("limits"))
-	}
+	require.Regexp(t, `Max address space +3758096384 +3758096384`, read("limits"))
 	group, err := syscall.Getpgid(pool.idle[0].cmd.Process.Pid)
 	require.NoError(t, err)
 	require.Equal(t, pid, strconv.Itoa(group))

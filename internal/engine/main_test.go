@@ -2,8 +2,11 @@ package engine
 
 import (
 	"context"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -15,7 +18,38 @@ func TestMain(m *testing.M) {
 	if IsChild() {
 		os.Exit(Main())
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		if path, err := plainChild(); err == nil && path != "" {
+			_ = os.RemoveAll(filepath.Dir(path))
+		}
+		os.Exit(code)
+	}))
+}
+
+// plainChild is a program whose children have all limits. A race detector's own memory does not fit under one of them, so
+// that such a build makes a child without it.
+var plainChild = sync.OnceValues(func() (string, error) {
+	if !raceEnabled {
+		return "", nil
+	}
+	dir, err := os.MkdirTemp("", "engine-child-")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "child")
+	out, err := exec.Command("go", "build", "-race=false", "-o", path, "./testdata/child").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("%w: %s", err, out)
+	}
+	return path, nil
+})
+
+// limited makes a pool's children have all limits.
+func limited(t testing.TB) func(*Config) {
+	t.Helper()
+	path, err := plainChild()
+	require.NoError(t, err)
+	return func(c *Config) { c.Executable = path }
 }
 
 // setup returns a pool and a job directory in it.
