@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -39,12 +40,12 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // runs answers by flow version and run name; the watch blocks until its context ends.
 type runs struct {
 	controlv1.UnimplementedRunServiceServer
-	deadline time.Duration
+	deadline atomic.Int64 // nanoseconds left when the call came in
 }
 
 func (r *runs) CreateRun(ctx context.Context, req *controlv1.CreateRunRequest) (*controlv1.Run, error) {
 	if at, ok := ctx.Deadline(); ok {
-		r.deadline = time.Until(at)
+		r.deadline.Store(int64(time.Until(at)))
 	}
 	switch req.GetSourcePath() {
 	case "panic":
@@ -177,7 +178,7 @@ func TestAnAuthenticatedCallIsCappedLoggedAndKnowsItsCaller(t *testing.T) {
 	run, err := client.CreateRun(metadata.AppendToOutgoingContext(ctx, "x-request-id", "mine-1"), good(), grpc.Header(&header))
 	require.NoError(t, err)
 	require.Equal(t, "runner", run.GetName())
-	require.LessOrEqual(t, b.runs.deadline, grpcserver.MaxUnary)
+	require.LessOrEqual(t, time.Duration(b.runs.deadline.Load()), grpcserver.MaxUnary)
 	require.Equal(t, []string{"mine-1"}, header.Get("x-request-id"))
 	line := b.log.String()
 	require.Contains(t, line, `"caller":"runner"`)
