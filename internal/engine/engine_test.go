@@ -177,7 +177,9 @@ func TestInstanceIsLockedDown(t *testing.T) {
 	}
 	for setting, want := range map[string]string{"TimeZone": "UTC", "lock_configuration": "true", "enable_external_access": "false",
 		"threads": "2", "preserve_insertion_order": "true", "disabled_optimizers": "common_subexpressions", "memory_limit": "256.0 MiB",
-		"allow_unsigned_extensions": "false", "allow_community_extensions": "false", "allow_persistent_secrets": "false"} {
+		"allow_unsigned_extensions": "false", "allow_community_extensions": "false", "allow_persistent_secrets": "false",
+		"autoload_known_extensions": "false", "autoinstall_known_extensions": "false", "allow_unredacted_secrets": "false", "enable_external_file_cache": "false",
+		"max_temp_directory_size": "64.0 GiB", "max_expression_depth": "250"} {
 		if setting == "threads" {
 			want = strconv.Itoa(pool.cfg.Threads)
 		}

@@ -30,16 +30,27 @@ type instance struct {
 	conn *sql.Conn
 }
 
-// openInstance opens a database with default settings, not yet locked.
+// openInstance opens a database with all settings that do not depend on a job, not yet locked. Secrets come first: nothing
+// can use one before.
 func openInstance(cfg childConfig) (*instance, error) {
-	dsn := fmt.Sprintf(":memory:?threads=%d&memory_limit=%dB&allow_unsigned_extensions=false", cfg.Threads, cfg.MemoryBytes)
-	connector, err := duckdb.NewConnector(dsn, nil)
+	settings := []string{
+		"allow_persistent_secrets=false", "allow_unsigned_extensions=false", "allow_community_extensions=false",
+		"autoinstall_known_extensions=false", "autoload_known_extensions=false", "allow_unredacted_secrets=false",
+		"enable_external_file_cache=false", "preserve_insertion_order=true",
+		"threads=" + strconv.Itoa(cfg.Threads),
+		fmt.Sprintf("memory_limit=%dB", cfg.MemoryBytes),
+		fmt.Sprintf("max_temp_directory_size=%dB", cfg.DiskBytes),
+	}
+	connector, err := duckdb.NewConnector(":memory:?"+strings.Join(settings, "&"), nil)
 	if err != nil {
 		return nil, err
 	}
 	db := sql.OpenDB(connector)
 	db.SetMaxOpenConns(1)
 	conn, err := db.Conn(context.Background())
+	if err == nil {
+		_, err = conn.ExecContext(context.Background(), "SET max_expression_depth=250; SET TimeZone='UTC'; SET Calendar='gregorian'")
+	}
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
@@ -49,26 +60,14 @@ func openInstance(cfg childConfig) (*instance, error) {
 // close ends the database.
 func (i *instance) close() error { return errors.Join(i.conn.Close(), i.db.Close()) }
 
-// lock confines the database to the directory and freezes its settings. The order matters: secrets first, files, then
-// the outside world, then the lock itself.
-func (i *instance) lock(cfg childConfig, dir string, disabled []string) error {
-	temp := dir + "/" + tempDir
+// lock confines the database to the directory and freezes its settings. The order matters: files, then the outside world,
+// then the lock itself.
+func (i *instance) lock(dir string, disabled []string) error {
 	if len(disabled) == 0 {
 		disabled = []string{"common_subexpressions"}
 	}
 	settings := []string{
-		"SET allow_persistent_secrets=false",
-		"SET allow_unredacted_secrets=false",
-		"SET temp_directory=" + Quote(temp),
-		fmt.Sprintf("SET max_temp_directory_size='%dB'", cfg.DiskBytes),
-		"SET max_expression_depth=250",
-		"SET preserve_insertion_order=true",
-		"SET autoinstall_known_extensions=false",
-		"SET autoload_known_extensions=false",
-		"SET allow_community_extensions=false",
-		"SET enable_external_file_cache=false",
-		"SET TimeZone='UTC'",
-		"SET Calendar='gregorian'",
+		"SET temp_directory=" + Quote(dir+"/"+tempDir),
 		"SET disabled_optimizers=" + Quote(strings.Join(disabled, ",")),
 		"SET allowed_directories=[" + Quote(dir) + "]",
 		"SET disabled_filesystems='HTTPFileSystem,S3FileSystem'",

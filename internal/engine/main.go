@@ -60,7 +60,7 @@ func serve() error {
 			}
 			return fmt.Errorf("read job: %w", err)
 		}
-		answer := runJob(cfg, next, job)
+		answer := runJob(next, job)
 		if err := writeMessage(answers, answer); err != nil {
 			return fmt.Errorf("write answer: %w", err)
 		}
@@ -78,14 +78,14 @@ func serve() error {
 type sizes struct{ resident, peak, virtual int64 }
 
 // runJob runs one job in the instance and closes it.
-func runJob(cfg childConfig, db *instance, job request) response {
+func runJob(db *instance, job request) response {
 	start := time.Now()
 	resetPeak()
 	limitCPU(job.CPUSeconds)
 	var answer response
 	if err := prepare(job.Dir); err != nil {
 		answer.Error = &Error{Reason: ReasonCrashed, Detail: err.Error()}
-	} else if err := db.lock(cfg, job.Dir, job.DisabledOptimizers); err != nil {
+	} else if err := db.lock(job.Dir, job.DisabledOptimizers); err != nil {
 		answer.Error = asError("lock", err)
 	} else {
 		answer.Steps, answer.Error = db.run(job.Steps)

@@ -172,3 +172,12 @@ func (p *Plan) Unique(i int) (name, columns string) {
 	}
 	return "", ""
 }
+
+// KeySets returns the columns of a keys file that each batch rule looks at.
+func (p *Plan) KeySets() [][]string {
+	var sets [][]string
+	for _, u := range p.uniques() {
+		sets = append(sets, p.keyNames(u))
+	}
+	return sets
+}

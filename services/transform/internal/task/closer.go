@@ -20,6 +20,13 @@ type closing struct {
 	warnings                        map[string]int64
 }
 
+func (c *closing) warn(rule string, rows int64) {
+	if c.warnings == nil {
+		c.warnings = map[string]int64{}
+	}
+	c.warnings[rule] = rows
+}
+
 // closeBatch finds duplicates over the keys of all parts.
 func (m *Mapper) closeBatch(ctx context.Context, b batch, parts []*typev1.PartManifest, dir string) (*closing, error) {
 	plan, err := m.plans.plan(ctx, b.spec, compile.IngestSource(b.ingest))
@@ -31,6 +38,7 @@ func (m *Mapper) closeBatch(ctx context.Context, b batch, parts []*typev1.PartMa
 	var files []string
 	var ranges []compile.Range
 	byPart := map[int32]*typev1.StagedPart{}
+	var rows int64
 	for i, p := range b.ingest.GetParts() {
 		byPart[int32(i)] = p
 		ranges = append(ranges, compile.Range{Part: int32(i), FirstRow: p.GetFirstRow(), Count: p.GetData().GetRows()})
@@ -39,6 +47,7 @@ func (m *Mapper) closeBatch(ctx context.Context, b batch, parts []*typev1.PartMa
 		if p.GetKeys() != nil {
 			name := compile.PartKeysFile(p.GetPart())
 			objects[name] = p.GetKeys()
+			rows += p.GetCounts().GetRowsToWrite()
 			files = append(files, name)
 		}
 	}
@@ -47,6 +56,18 @@ func (m *Mapper) closeBatch(ctx context.Context, b batch, parts []*typev1.PartMa
 	}
 	if err := fetch(ctx, m.store, dir, objects); err != nil {
 		return nil, err
+	}
+	if rows <= smallBatch {
+		paths := make([]string, len(files))
+		for i, name := range files {
+			paths[i] = filepath.Join(dir, name)
+		}
+		if unique, err := distinct(ctx, paths, plan.KeySets()); err != nil || unique {
+			for _, name := range plan.UniqueWarnings() {
+				c.warn(name, 0)
+			}
+			return c, err
+		}
 	}
 	results, err := m.job(ctx, b, dir, plan.FindDuplicates(files, ranges))
 	if err != nil {
@@ -71,10 +92,7 @@ func (m *Mapper) closeBatch(ctx context.Context, b batch, parts []*typev1.PartMa
 		if err != nil {
 			return nil, err
 		}
-		if c.warnings == nil {
-			c.warnings = map[string]int64{}
-		}
-		c.warnings[name] = count[0]
+		c.warn(name, count[0])
 	}
 	var hit []compile.Range
 	for i := range results[compile.StepParts].Rows {

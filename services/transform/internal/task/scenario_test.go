@@ -407,3 +407,21 @@ func TestTrapsOfTheEngineAreClosed(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []string{"0: 1"}, show(r.rows))
 }
+
+// TestDistinctNeverMissesADuplicate holds the look at small batches against what the engine calls equal.
+func TestDistinctNeverMissesADuplicate(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	for typ, pair := range map[string][2]string{
+		"string": {"a", "a"}, "float64": {"0", "-0"}, "float32": {"1.10", "1.1"}, "decimal(9,3)": {"1.1", "1.100"}, "int64": {"7", "007"}, "date": {"2024-01-05", "2024-01-05"}, "binary": {"00FF", "00ff"},
+		"timestamptz": {"2024-01-05T10:00:00Z", "2024-01-05T11:00:00+01:00"}, "timestamp": {"2024-01-05 10:00:00", "2024-01-05T10:00:00.0"}, "bool": {"true", "TRUE"}, "time": {"10:00:00", "10:00:00.0"},
+		"uuid": {"6f9619ff-8b86-d011-b42d-00c04fc964ff", "6F9619FF-8B86-D011-B42D-00C04FC964FF"}} {
+		f := flow(t, head+"columns: [{name: a, type: \""+typ+"\", key: true}, {name: b, type: string}]")
+		r, err := b.do(f, b.stage(csv("a|b", pair[0]+"|x", pair[1]+"|y"), 2))
+		require.NoError(t, err, typ)
+		require.Equal(t, []string{"1: unique a"}, reasons(t, r.rejects), typ)
+	}
+	r, err := b.do(flow(t, head+"columns: [{name: a, type: string}, {name: b, type: string}]\nrules: [{name: u, unique: [a, b]}]"), b.stage(csv("a|b", "1:a|b", "1|:ab", "1|NULL", "1|NULL", "NULL|NULL"), 1))
+	require.NoError(t, err)
+	require.Empty(t, r.rejects)
+}
