@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -85,6 +86,28 @@ func TestLinksLeadToFiles(t *testing.T) {
 		for _, l := range link.FindAllStringSubmatch(string(text), -1) {
 			_, err := os.Stat(filepath.Join(filepath.Dir(page), l[1]))
 			require.NoError(t, err, "%s links to %s", page, l[1])
+		}
+	}
+}
+
+var variable = regexp.MustCompile(`LUME_[A-Z_]*[A-Z]`)
+
+// docs/settings.md is made from the commands, and a test of test/e2e compares it with them.
+func TestEveryVariableThatIsNamedExists(t *testing.T) {
+	t.Parallel()
+	settings := read(t, "docs/settings.md")
+	clients := []string{"LUME_SERVER", "LUME_API_KEY", "LUME_CA_FILE", "LUME_CONFIG", "LUME_STAGES", "LUME_RUNS"}
+	pages, err := filepath.Glob(filepath.Join(root, "deploy", "systemd", "*.env"))
+	require.NoError(t, err)
+	require.NotEmpty(t, pages)
+	for _, page := range append(pages, filepath.Join(root, "docs", "operating.md"), filepath.Join(root, "docs", "api.md"), filepath.Join(root, "README.md")) {
+		text, err := os.ReadFile(page)
+		require.NoError(t, err)
+		for _, name := range variable.FindAllString(string(text), -1) {
+			if slices.Contains(clients, name) {
+				continue
+			}
+			require.Regexp(t, "`"+strings.TrimSuffix(name, "_FILE")+"(_FILE)?`", settings, "%s names %s, which is no setting", page, name)
 		}
 	}
 }

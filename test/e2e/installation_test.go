@@ -1,6 +1,8 @@
 package e2e_test
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
@@ -29,6 +31,8 @@ type installation struct {
 	// http are the addresses of the REST gateways.
 	http map[string]string
 	key  string
+	// ca is the file with the CA of servers that speak TLS; empty for plain text.
+	ca string
 	// database, nats and staging are those of four processes.
 	database string
 	nats     *server.NATS
@@ -120,6 +124,11 @@ func four(t *testing.T, more ...string) *installation {
 		"ingest": {"LUME_ROOT=" + root}, "transform": nil, "egress": {"LUME_ROOT=" + root},
 	}
 	i := &installation{owner: t, root: root, processes: map[string]*process{}, http: httpAt, database: database, nats: bus}
+	for _, variable := range more {
+		if ca, ok := strings.CutPrefix(variable, "LUME_CA_FILE="); ok {
+			i.ca = ca
+		}
+	}
 	i.staging = func(t *testing.T) map[string][]byte {
 		t.Helper()
 		return objects(t, s3, "")
@@ -147,7 +156,7 @@ func (i *installation) ready(t *testing.T, name string) {
 	t.Helper()
 	eventually(t, time.Minute, name+" is ready", func() bool {
 		i.processes[name].alive(t)
-		response, err := http.Get("http://" + i.http[name] + "/readyz")
+		response, err := i.client(t).Get(i.url(name, "/readyz"))
 		if err != nil {
 			return false
 		}
@@ -156,13 +165,34 @@ func (i *installation) ready(t *testing.T, name string) {
 	})
 }
 
+// client returns an HTTP client that trusts the installation, and nobody else if it speaks TLS.
+func (i *installation) client(t *testing.T) *http.Client {
+	t.Helper()
+	transport := &http.Transport{DisableKeepAlives: true}
+	if i.ca != "" {
+		text, err := os.ReadFile(i.ca)
+		require.NoError(t, err)
+		transport.TLSClientConfig = &tls.Config{RootCAs: x509.NewCertPool()}
+		require.True(t, transport.TLSClientConfig.RootCAs.AppendCertsFromPEM(text))
+	}
+	return &http.Client{Transport: transport}
+}
+
+// url of a path of a service's gateway.
+func (i *installation) url(service, path string) string {
+	if i.ca != "" {
+		return "https://" + i.http[service] + path
+	}
+	return "http://" + i.http[service] + path
+}
+
 func (i *installation) connect(t *testing.T, address, key string) {
 	t.Helper()
 	i.key = strings.TrimSpace(key)
 	if i.conn != nil {
 		_ = i.conn.Close()
 	}
-	conn, err := rpcclient.Dial(rpcclient.Config{Address: address, APIKey: i.key})
+	conn, err := rpcclient.Dial(rpcclient.Config{Address: address, APIKey: i.key, CAFile: i.ca})
 	require.NoError(t, err)
 	i.owner.Cleanup(func() { _ = conn.Close() })
 	i.conn = conn

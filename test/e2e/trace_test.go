@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"io"
 	"net"
-	"net/http"
 	"sync"
 	"testing"
 	"time"
@@ -97,7 +96,7 @@ func TestARunIsOneTraceOverAllServices(t *testing.T) {
 		"control": {"lume_run_events", "lume_run_records", "lume_run_duration"},
 		"ingest":  {"lume_tasks", "lume_task_rows", "lume_task_duration"}, "transform": {"lume_tasks"}, "egress": {"lume_tasks"},
 	} {
-		response, err := http.Get("http://" + i.http[service] + "/metrics")
+		response, err := i.client(t).Get(i.url(service, "/metrics"))
 		require.NoError(t, err)
 		text, err := io.ReadAll(response.Body)
 		require.NoError(t, err)
