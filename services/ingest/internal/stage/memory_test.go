@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/lume-data/lume/connector"
 	flowv1 "github.com/lume-data/lume/gen/lume/flow/v1"
@@ -70,11 +71,11 @@ func heap() uint64 {
 // It is not parallel: it measures the process.
 func TestMemoryIsBoundedByConfigurationAndNotByTheBatch(t *testing.T) {
 	const (
-		budget = 96 << 20
-		size   = 144 << 20
-		// usual bounds batches of short records. A record of 32 MiB, the longest that there may be, is in memory several
-		// times while it is rejected.
-		usual, long, longSize = 128 << 20, 3 * budget, 320 << 20
+		budget = stage.MinMemory
+		size   = 88 << 20
+		// usual bounds batches of short records. A record of maxRecord bytes is in memory several times while it is rejected.
+		usual, long, longSize = 72 << 20, 128 << 20, 160 << 20
+		maxRecord             = 8 << 20
 	)
 	defer debug.SetGCPercent(debug.SetGCPercent(25)) // Garbage is not what is measured.
 	row := strings.Repeat("some text,1234.50,2024-01-31,"+strings.Repeat("x", 100)+"\n", 1000)
@@ -86,13 +87,13 @@ func TestMemoryIsBoundedByConfigurationAndNotByTheBatch(t *testing.T) {
 		bound  uint64
 	}{
 		"csv":                             {newEndless("a,b,c,d\n", row, "", size/len(row)), csv(nil), usual},
-		"csv of one stray quote":          {newEndless("a,b,c,d\n\"", row, "", size/len(row)), csv(nil), long},
+		"csv of one stray quote":          {newEndless("a,b,c,d\n\"", row, "", longSize/len(row)), csv(&flowv1.Csv{MaxRecordBytes: proto.Int64(maxRecord)}), long},
 		"csv of quoted newlines":          {newEndless("a,b\n", strings.Repeat("\"x\n"+strings.Repeat("y", 100)+"\",\"a \"\"b\"\"\"\n", 1000), "", size/116000), csv(nil), usual},
-		"csv of records that are all bad": {newEndless("a,b\n", bad, "", 2*size/len(bad)), csv(nil), 2 * usual},
-		"one line without an end":         {newEndless("a,b\n", strings.Repeat("x", 1000), "", longSize/1000), csv(nil), long},
+		"csv of records that are all bad": {newEndless("a,b\n", bad, "", longSize/len(bad)), csv(nil), long},
+		"one line without an end":         {newEndless("a,b\n", strings.Repeat("x", 1000), "", longSize/1000), csv(&flowv1.Csv{MaxRecordBytes: proto.Int64(maxRecord)}), long},
 		"json lines":                      {newEndless("", strings.ReplaceAll(record, ",\n", "\n"), "", size/len(record)), json(nil), usual},
 		"json array":                      {newEndless("[", record, "{}]", size/len(record)), json(nil), usual},
-		"json array of one huge element":  {newEndless(`[{"a":"`, strings.Repeat("x", 1000), `"}]`, longSize/1000), json(nil), long},
+		"json array of one huge element":  {newEndless(`[{"a":"`, strings.Repeat("x", 1000), `"}]`, longSize/1000), json(&flowv1.Json{MaxRecordBytes: proto.Int64(maxRecord)}), long},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
