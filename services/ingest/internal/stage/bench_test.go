@@ -53,11 +53,17 @@ func BenchmarkCSV(b *testing.B) {
 	require.NoError(b, err)
 	b.SetBytes(info.Size())
 	before := processor(b)
+	var staged int64
 	for b.Loop() {
 		batch := bench.batch(b, "file://"+path, csv(&flowv1.Csv{}))
-		_, err := stage.New(bench.cfg).Stage(b.Context(), batch)
+		m, err := stage.New(bench.cfg).Stage(b.Context(), batch)
 		require.NoError(b, err)
+		staged = 0
+		for _, p := range m.GetParts() {
+			staged += p.GetData().GetSize()
+		}
 	}
+	b.ReportMetric(float64(staged)/1e6, "staged-MB")
 	b.ReportMetric((processor(b)-before).Seconds()/float64(b.N), "cpu-s/op")
 }
 
