@@ -87,8 +87,14 @@ func Text(x, sqlType string, try bool) string {
 // Matches writes the test whether the whole of x is of the pattern.
 func Matches(x, pattern string) string { return "regexp_full_match(" + x + ", " + Quote(pattern) + ")" }
 
-// Quote writes a string literal.
-func Quote(text string) string { return "'" + strings.ReplaceAll(text, "'", "''") + "'" }
+// Quote writes a string literal. SQL text cannot hold NUL, which is put in by a function.
+func Quote(text string) string {
+	literal := "'" + strings.ReplaceAll(text, "'", "''") + "'"
+	if !strings.ContainsRune(literal, 0) {
+		return literal
+	}
+	return "(" + strings.ReplaceAll(literal, "\x00", "' || chr(0) || '") + ")"
+}
 
-// Ident writes a quoted identifier.
+// Ident writes a quoted identifier. It must not hold NUL.
 func Ident(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }

@@ -25,6 +25,9 @@ func checkFlow(spec *flowv1.Flow, p *problems) *Plan {
 		if msg := badColumnName(c.GetName()); msg != "" {
 			p.add(field+".name", c.GetName(), ReasonInvalidName, "use at most 63 bytes of text", "%s", msg)
 		}
+		if spec.GetUnnest() != nil && strings.EqualFold(c.GetName(), RecordColumn) {
+			p.add(field+".name", c.GetName(), ReasonInvalidName, "give the column another name", "the name %q is reserved in a flow that unnests", c.GetName())
+		}
 		if first, ok := seen[strings.ToLower(c.GetName())]; ok {
 			p.add(field+".name", c.GetName(), ReasonDuplicateColumn, "give every target column its own name",
 				"column %q is there already, as %s; upper and lower case do not make a difference", c.GetName(), first)

@@ -303,13 +303,13 @@ func (s *session) ask(q *questions) error {
 
 // askTypes asks for the types of all expressions.
 func (s *session) askTypes(q *questions) {
-	from := s.stub()
 	types := s.columnTypes()
+	q.add(engine.Step{Name: "names", SQL: stub(types)}, func(engine.StepResult) error { return nil })
 	for _, e := range s.exprs {
 		if e.node == nil {
 			continue
 		}
-		question := expr.Ask(e.node, from, stubRef, func(r expr.Ref) string { return types[r] })
+		question := expr.Ask(e.node, "FROM stub AS t", stubRef, func(r expr.Ref) string { return types[r] })
 		q.add(question.Step, func(r engine.StepResult) error {
 			p, err := question.Answer(r)
 			if p != nil {
@@ -342,7 +342,7 @@ func (s *session) columnTypes() map[expr.Ref]string {
 	return types
 }
 
-// stubRef names a column in the stub's FROM clause.
+// stubRef names a column of the stub.
 func stubRef(r expr.Ref) string {
 	return fmt.Sprintf("t.%s", cast.Ident(fmt.Sprintf("%d %s %s", r.Kind, strings.ToLower(r.Lookup), exact(r.Name))))
 }
@@ -350,15 +350,14 @@ func stubRef(r expr.Ref) string {
 // exact makes names that differ only in case differ.
 func exact(name string) string { return fmt.Sprintf("%x", name) }
 
-// stub writes a FROM clause without rows that has every name with its type.
-func (s *session) stub() string {
-	types := s.columnTypes()
+// stub writes a table without rows that has every name with its type.
+func stub(types map[expr.Ref]string) string {
 	items := make([]string, 0, len(types))
 	for ref, typ := range types {
 		items = append(items, "CAST(NULL AS "+typ+") AS "+strings.TrimPrefix(stubRef(ref), "t."))
 	}
 	sort.Strings(items)
-	return "FROM (SELECT " + strings.Join(items, ", ") + ") t"
+	return "CREATE TEMP TABLE stub AS SELECT " + strings.Join(items, ", ") + " LIMIT 0"
 }
 
 // sortProblems brings problems into the order of the flow's parts, then of their fields.

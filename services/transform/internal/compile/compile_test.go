@@ -195,6 +195,7 @@ func TestProblemsNameTheirPlace(t *testing.T) {
 		{flow: csv + "references: [{name: r, connector: c, parquet: {}, path: x, key: k, on: a}]\ncolumns: [{name: a, type: string}]",
 			source: compile.Source{Lookups: map[string][]compile.Column{"r": {{Name: "k", Type: "BIGINT"}}}}, want: "references[0].on TYPE_MISMATCH"},
 		{flow: csv + "unnest: {path: x, as: y}\ncolumns: [{name: a, type: string}]", want: "unnest INVALID_UNNEST"},
+		{flow: json + "unnest: {path: x, as: y}\ncolumns: [{name: _Record, type: string, from: x}]", want: "columns[0].name INVALID_NAME"},
 		{flow: parquet + "columns: [{name: d, type: 'decimal(9,2)'}, {name: f, type: int64}, {name: t, type: date}, {name: z, type: timestamp}]", source: typed,
 			want: "columns[0].from LOSSY_COLUMN, columns[1].from LOSSY_COLUMN, columns[2].from LOSSY_COLUMN, columns[3].from TYPE_MISMATCH"},
 		{flow: parquet + "columns: [{name: t, type: timestamptz}, {name: x, type: date, from: t, format: '%Y-%m-%d', lossy: true}]", source: typed, want: "columns[0].from TYPE_MISMATCH, columns[1].format INVALID_FORMAT"},

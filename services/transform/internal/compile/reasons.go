@@ -57,9 +57,9 @@ func (c *column) notOfType() string {
 	case !isText:
 		return "is out of the range of " + c.typ.String()
 	case c.convert.Format != "":
-		return "is not a " + c.typ.String() + " in the format " + c.convert.Format
+		return "is not " + a(c.typ.String()) + " in the format " + c.convert.Format
 	}
-	return "is not a " + c.typ.String()
+	return "is not " + a(c.typ.String())
 }
 
 // ruleReasons are the reasons of a check: broken, or failed in its evaluation, unless a column that it reads did not pass.
@@ -227,3 +227,11 @@ func exactJSON(sql, typ string) string {
 }
 
 func itoa[N int | int64](n N) string { return strconv.FormatInt(int64(n), 10) }
+
+// a puts the indefinite article before a type's name.
+func a(typ string) string {
+	if strings.HasPrefix(typ, "i") {
+		return "an " + typ
+	}
+	return "a " + typ
+}

@@ -105,12 +105,12 @@ func isText(source *flowv1.Source) bool { return source.GetCsv() != nil || sourc
 func isTextReference(r *flowv1.Reference) bool { return r.GetParquet() == nil && r.GetQuery() == "" }
 
 // aliases gives every column of a file a name that differs from the others in more than case: its own if it is the
-// first of its kind.
+// first of its kind. Files are read by position, so that an alias may be any name.
 func aliases(names []string) []string {
 	taken := make(map[string]bool, len(names))
 	out := make([]string, len(names))
 	for i, name := range names {
-		alias := name
+		alias := strings.ReplaceAll(name, "\x00", "#")
 		if alias == "" {
 			alias = "column"
 		}

@@ -425,3 +425,33 @@ func TestDistinctNeverMissesADuplicate(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, r.rejects)
 }
+
+func TestTextWithNulIsCarried(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	f := flow(t, head+"columns: [{name: a, type: int32}]\nrules: [{name: r, check: a > 5}]")
+	f.Columns[0].From, f.Rules[0].Message = "\"n\"", "too\x00small"
+	m := b.stage(csv("n|x\x00y", "1|a\x00b"), 1)
+	r, err := b.do(f, m)
+	require.NoError(t, err)
+	require.Equal(t, `{"n":"1","x\u0000y":"a\u0000b"}`, r.rejects[0].Record)
+	require.Contains(t, r.rejects[0].Errors, `too\u0000small`)
+}
+
+// TestWidestFlowIsMapped has the most columns that a flow may have, over a wider source.
+func TestWidestFlowIsMapped(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	var names, values, columns []string
+	for i := range 1200 {
+		names, values = append(names, fmt.Sprintf("c%d", i)), append(values, fmt.Sprint(i))
+	}
+	for i := range 500 {
+		columns = append(columns, fmt.Sprintf("  - {name: t%d, type: int32, from: 'CAST(c%d AS INTEGER) + length(c%d)', required: true, min: '0'}", i, i, i+500))
+	}
+	r, err := b.do(flow(t, head+"columns:\n"+strings.Join(columns, "\n")), b.stage(csv(strings.Join(names, "|"), strings.Join(values, "|"), strings.Repeat("x|", 1199)+"x"), 1))
+	require.NoError(t, err)
+	require.Len(t, r.rows, 1)
+	require.Equal(t, "502", *r.rows[0].values[499])
+	require.Equal(t, 500, strings.Count(r.rejects[0].Errors, "expression failed"))
+}

@@ -32,7 +32,7 @@ SELECT s.* FROM (SELECT s.file_row_number AS _row, s."id", s."qty" FROM read_par
 -- build the reasons of rejects
 CREATE TEMP TABLE reasons AS
 SELECT _row, list_filter([
-    CASE WHEN "x_n" IS NOT NULL AND "m_n" IS NULL THEN struct_pack("column" := 'n', "rule" := '', "type" := 'type', "message" := 'is not a int32', "value" := left(CAST("x_n" AS VARCHAR), 1000)) END], lambda e: e IS NOT NULL) AS errors
+    CASE WHEN "x_n" IS NOT NULL AND "m_n" IS NULL THEN struct_pack("column" := 'n', "rule" := '', "type" := 'type', "message" := 'is not an int32', "value" := left(CAST("x_n" AS VARCHAR), 1000)) END], lambda e: e IS NOT NULL) AS errors
   FROM (SELECT _row,
     "x_id",
     "x_id" AS "m_id",

@@ -54,8 +54,8 @@ CREATE TEMP TABLE reasons AS
 SELECT min(_row) AS _row, _record, flatten(list(errors ORDER BY _row)) AS errors, first(fatal ORDER BY _row) FILTER (WHERE fatal IS NOT NULL) AS fatal FROM (SELECT _row, "_record", list_filter([
     CASE WHEN "x_order_id" IS NULL THEN struct_pack("column" := 'order_id', "rule" := '', "type" := 'required', "message" := 'is required', "value" := CAST(NULL AS VARCHAR)) END,
     CASE WHEN "x_sku" IS NULL THEN struct_pack("column" := 'sku', "rule" := '', "type" := 'required', "message" := 'is required', "value" := CAST(NULL AS VARCHAR)) END,
-    CASE WHEN "x_qty" IS NOT NULL AND "m_qty" IS NULL THEN struct_pack("column" := 'qty', "rule" := '', "type" := 'type', "message" := 'is not a int32', "value" := left(CAST("x_qty" AS VARCHAR), 1000)) END], lambda e: e IS NOT NULL) AS errors, list_filter([
-    CASE WHEN "x_qty" IS NOT NULL AND "m_qty" IS NULL THEN struct_pack("column" := 'qty', "rule" := '', "type" := 'type', "message" := 'is not a int32', "value" := left(CAST("x_qty" AS VARCHAR), 1000)) END], lambda e: e IS NOT NULL)[1] AS fatal
+    CASE WHEN "x_qty" IS NOT NULL AND "m_qty" IS NULL THEN struct_pack("column" := 'qty', "rule" := '', "type" := 'type', "message" := 'is not an int32', "value" := left(CAST("x_qty" AS VARCHAR), 1000)) END], lambda e: e IS NOT NULL) AS errors, list_filter([
+    CASE WHEN "x_qty" IS NOT NULL AND "m_qty" IS NULL THEN struct_pack("column" := 'qty', "rule" := '', "type" := 'type', "message" := 'is not an int32', "value" := left(CAST("x_qty" AS VARCHAR), 1000)) END], lambda e: e IS NOT NULL)[1] AS fatal
   FROM (SELECT _row,
     "_record",
     "x_order_id",
