@@ -6,6 +6,8 @@
 package chunk
 
 import (
+	"sort"
+
 	"github.com/lume-data/lume/services/ingest/internal/parquetwrite"
 )
 
@@ -89,10 +91,9 @@ func (c *Chunk) Bytes(record int) []byte {
 
 // FaultOf returns what is wrong with a record that has Faulty set.
 func (c *Chunk) FaultOf(record int) string {
-	for _, f := range c.Faults {
-		if f.Record == record {
-			return f.Message
-		}
+	i := sort.Search(len(c.Faults), func(i int) bool { return c.Faults[i].Record >= record })
+	if i < len(c.Faults) && c.Faults[i].Record == record {
+		return c.Faults[i].Message
 	}
 	return "the record is malformed"
 }

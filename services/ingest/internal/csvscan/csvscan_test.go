@@ -130,6 +130,20 @@ func TestBlankLineIsARecordOfOneColumn(t *testing.T) {
 	require.Equal(t, []string{null}, got[1].fields)
 }
 
+func TestEachOfManyMalformedRecordsHasItsOwnMessage(t *testing.T) {
+	t.Parallel()
+	const lines = 100_000
+	s := csvscan.NewScanner(strings.NewReader(strings.Repeat("a,\"b\"c\na\"b,c\n", lines/2)), csvscan.Options{}, chunk.Limits{Bytes: 1 << 30, Records: lines, PartBytes: 1 << 40})
+	var c chunk.Chunk
+	require.NoError(t, s.Next(&c))
+	batch, split := chunk.NewBatch(2), csvscan.NewSplitter(csvscan.Options{}, 2)
+	require.Equal(t, lines, split.Parse(&c, 0, true, batch))
+	require.Len(t, batch.Rejects, lines)
+	for i, r := range batch.Rejects {
+		require.Contains(t, r.Message, []string{"behind the closing quote of field 2", "inside field 1"}[i%2])
+	}
+}
+
 // texts draws text that is full of what matters to the scanner.
 func texts() *rapid.Generator[string] {
 	piece := rapid.SampledFrom([]string{",", ",", ",", "\n", "\n", "\r\n", "\r", `"`, `"`, `""`, "a", "bcd", "1,2,3\n", "\"x\ny\"", "é", "\xff", "NULL", "", "¦", "'"})

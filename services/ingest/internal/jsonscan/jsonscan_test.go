@@ -110,6 +110,14 @@ func TestLines(t *testing.T) {
 	}
 }
 
+func TestLongLineBehindBlankOnesIsRejectedAlone(t *testing.T) {
+	t.Parallel()
+	text := "\n \n{\"a\":1}\n\n" + strings.Repeat("x", 2000) + "\n  \n" + strings.Repeat(" ", 2000) + "\n{\"a\":2}"
+	got, err := scan(t, jsonscan.NewLines(strings.NewReader(text), jsonscan.Options{MaxRecord: 1024}, whole), jsonscan.Shape{Paths: []string{"a"}})
+	require.NoError(t, err)
+	require.Equal(t, []string{"3@3: 1", "5@12: !malformed " + strings.Repeat("x", 1024), "7@2016: !malformed " + strings.Repeat(" ", 1024), "8@4017: 2"}, got)
+}
+
 func TestDeepRecordIsMalformedAndNotAStackOverflow(t *testing.T) {
 	t.Parallel()
 	deep := `{"a":` + strings.Repeat("[", 1_000_000) + strings.Repeat("]", 1_000_000) + "}"

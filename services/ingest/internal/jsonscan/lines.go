@@ -41,13 +41,17 @@ func (l *Lines) Next(c *chunk.Chunk) error {
 		return err
 	}
 	c.First = l.count
-	kept := 0
+	kept, fault := 0, 0
 	for i := range c.Records {
-		if blank(c.Bytes(i)) {
+		if fault < len(c.Faults) && c.Faults[fault].Record == i {
+			c.Faults[fault].Record = kept
+			fault++
+		} else if blank(c.Bytes(i)) {
 			continue
 		}
-		if kept != i {
-			move(c, i, kept)
+		c.Records[kept] = c.Records[i]
+		if len(c.Offsets) > 0 {
+			c.Offsets[kept] = c.Offsets[i]
 		}
 		kept++
 	}
@@ -57,18 +61,6 @@ func (l *Lines) Next(c *chunk.Chunk) error {
 	}
 	l.count += int64(kept)
 	return nil
-}
-
-func move(c *chunk.Chunk, from, to int) {
-	c.Records[to] = c.Records[from]
-	if len(c.Offsets) > 0 {
-		c.Offsets[to] = c.Offsets[from]
-	}
-	for i := range c.Faults {
-		if c.Faults[i].Record == from {
-			c.Faults[i].Record = to
-		}
-	}
 }
 
 func blank(data []byte) bool {
