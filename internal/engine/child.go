@@ -122,7 +122,7 @@ func (c *child) do(ctx context.Context, job Job, threads int) (*response, error)
 	sent := make(chan error, 1)
 	go func() {
 		seconds := uint64(job.Timeout/time.Second) + 2
-		sent <- writeMessage(c.send, request{Dir: job.Dir, Steps: job.Steps, DisabledOptimizers: job.DisabledOptimizers, CPUSeconds: seconds * uint64(threads+1)})
+		sent <- writeMessage(c.send, request{Dir: job.Dir, Steps: job.Steps, Threads: threads, DisabledOptimizers: job.DisabledOptimizers, CPUSeconds: seconds * uint64(threads+1)})
 	}()
 	var answer reply
 	var interrupted error

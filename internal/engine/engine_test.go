@@ -36,6 +36,26 @@ func TestJobReadsAndWritesItsDirectory(t *testing.T) {
 	require.NoDirExists(t, filepath.Join(dir, tempDir), "temporary files are gone")
 }
 
+func TestJobMayAskForFewerThreads(t *testing.T) {
+	t.Parallel()
+	pool, dir := setup(t, func(c *Config) { c.Threads = 2 })
+	for asked, want := range map[int]string{0: "2", 1: "1", 2: "2", 9: "2"} {
+		r, err := pool.Run(context.Background(), Job{Dir: dir, Threads: asked, Steps: []Step{{Name: "q", SQL: "SELECT current_setting('threads')", Rows: true}}})
+		require.NoError(t, err)
+		require.Equal(t, want, *r.Steps[0].Rows[0][0], "%d", asked)
+	}
+}
+
+func TestStepCanBeTheLast(t *testing.T) {
+	t.Parallel()
+	pool, dir := setup(t)
+	for enough, steps := range map[string]int{"": 2, "7": 1, "8": 2} {
+		r, err := pool.Run(context.Background(), Job{Dir: dir, Steps: []Step{{Name: "a", SQL: "SELECT 7", Rows: true, Enough: enough}, {Name: "b", SQL: "SELECT 1"}}})
+		require.NoError(t, err)
+		require.Len(t, r.Steps, steps, enough)
+	}
+}
+
 func TestVersionIsTheLibrarys(t *testing.T) {
 	t.Parallel()
 	pool, dir := setup(t)

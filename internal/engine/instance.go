@@ -37,7 +37,8 @@ func openInstance(cfg childConfig) (*instance, error) {
 		"allow_persistent_secrets=false", "allow_unsigned_extensions=false", "allow_community_extensions=false",
 		"autoinstall_known_extensions=false", "autoload_known_extensions=false", "allow_unredacted_secrets=false",
 		"enable_external_file_cache=false", "preserve_insertion_order=true",
-		"threads=" + strconv.Itoa(cfg.Threads),
+		// A job that needs more starts them itself.
+		"threads=1",
 		fmt.Sprintf("memory_limit=%dB", cfg.MemoryBytes),
 		fmt.Sprintf("max_temp_directory_size=%dB", cfg.DiskBytes),
 	}
@@ -62,7 +63,8 @@ func (i *instance) close() error { return errors.Join(i.conn.Close(), i.db.Close
 
 // lock confines the database to the directory and freezes its settings. The order matters: files, then the outside world,
 // then the lock itself.
-func (i *instance) lock(dir string, disabled []string) error {
+func (i *instance) lock(job request) error {
+	dir, disabled := job.Dir, job.DisabledOptimizers
 	if len(disabled) == 0 {
 		disabled = []string{"common_subexpressions"}
 	}
@@ -73,6 +75,9 @@ func (i *instance) lock(dir string, disabled []string) error {
 		"SET disabled_filesystems='HTTPFileSystem,S3FileSystem'",
 		"SET enable_external_access=false",
 		"SET lock_configuration=true",
+	}
+	if job.Threads > 1 {
+		settings = append([]string{"SET threads=" + strconv.Itoa(job.Threads)}, settings...)
 	}
 	_, err := i.conn.ExecContext(context.Background(), strings.Join(settings, "; "))
 	return err
@@ -97,6 +102,9 @@ func (i *instance) run(steps []Step) ([]StepResult, *Error) {
 			r = StepResult{Err: truncate(err.Error(), 4096), Wall: r.Wall}
 		}
 		results = append(results, r)
+		if first, ok := r.Text(0, 0); s.Enough != "" && ok && first == s.Enough {
+			break
+		}
 	}
 	return results, nil
 }

@@ -9,6 +9,8 @@ type Job struct {
 	Dir string
 	// Timeout is how long the job may take. Default [Config.Timeout].
 	Timeout time.Duration
+	// Threads of the job, if it needs fewer than [Config.Threads]. Default that number.
+	Threads int
 	// DisabledOptimizers are steps of the library's planner to leave out. Default: common_subexpressions, which hoists
 	// parts of an expression out of TRY.
 	DisabledOptimizers []string
@@ -26,13 +28,15 @@ type Step struct {
 	Args []string
 	// Rows asks for the rows of the last statement.
 	Rows bool
+	// Enough, if it is set and the first value of the step's rows, ends the job in success: no further step is needed.
+	Enough string
 	// MayFail makes an error that the library raises (running out of memory aside) a part of the result.
 	MayFail bool
 }
 
 // Result is what a job that succeeded came to.
 type Result struct {
-	// Steps are the outcomes, one per step.
+	// Steps are the outcomes, one per step that ran.
 	Steps []StepResult
 	// PeakBytes is the highest resident size of the child during the job; 0 if the system does not tell.
 	PeakBytes int64

@@ -85,7 +85,7 @@ func runJob(db *instance, job request) response {
 	var answer response
 	if err := prepare(job.Dir); err != nil {
 		answer.Error = &Error{Reason: ReasonCrashed, Detail: err.Error()}
-	} else if err := db.lock(job.Dir, job.DisabledOptimizers); err != nil {
+	} else if err := db.lock(job); err != nil {
 		answer.Error = asError("lock", err)
 	} else {
 		answer.Steps, answer.Error = db.run(job.Steps)

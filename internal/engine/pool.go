@@ -68,7 +68,11 @@ func (p *Pool) Run(ctx context.Context, job Job) (*Result, error) {
 		return nil, err
 	}
 	defer p.busy.Done()
-	answer, err := c.do(ctx, job, p.cfg.Threads)
+	threads := p.cfg.Threads
+	if job.Threads > 0 {
+		threads = min(job.Threads, threads)
+	}
+	answer, err := c.do(ctx, job, threads)
 	if err != nil {
 		c.kill()
 		p.log(ctx, c, err)

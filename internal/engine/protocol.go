@@ -16,7 +16,8 @@ const maxMessage = 64 << 20
 type request struct {
 	Dir   string `json:"dir"`
 	Steps []Step `json:"steps"`
-	// DisabledOptimizers as the job says.
+	// Threads and DisabledOptimizers as the job says.
+	Threads            int      `json:"threads"`
 	DisabledOptimizers []string `json:"disabledOptimizers"`
 	// CPUSeconds is what the job may use before the kernel ends the child: a backstop should the parent be stopped.
 	CPUSeconds uint64 `json:"cpuSeconds"`

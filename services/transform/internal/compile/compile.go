@@ -286,7 +286,7 @@ func (s *session) ask(q *questions) error {
 	if len(q.steps) == 0 {
 		return nil
 	}
-	result, err := s.run.Run(s.ctx, engine.Job{Dir: s.dir, Steps: q.steps})
+	result, err := s.run.Run(s.ctx, engine.Job{Dir: s.dir, Steps: q.steps, Threads: 1})
 	if err != nil {
 		return err
 	}

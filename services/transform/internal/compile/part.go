@@ -13,6 +13,8 @@ import (
 type Part struct {
 	// FirstRow is `_row` of the part's first row.
 	FirstRow int64
+	// Rows is the number of rows of the part, by which it is known when all of them are mapped.
+	Rows int64
 	// File is the source's name in coordinates.
 	File string
 	// Locations is true if [LocationsFile] is there.
@@ -23,7 +25,8 @@ type Part struct {
 // Names of steps whose rows a task reads.
 const (
 	StepFatal   = "find the first row that fails the run"
-	StepSummary = "count and digest"
+	StepDigest  = "count and digest the mapped rows"
+	StepSummary = "count the records"
 	StepLookup  = "check keys of reference "
 )
 
@@ -45,42 +48,49 @@ func (p *Plan) CheckLookups() []engine.Step {
 }
 
 // MapPart returns the steps that map a part: they read [PartFile], [LocationsFile] and the references' files, and write
-// [MappedFile], [RejectsFile] and, if the plan has a batch rule, [KeysFile].
+// [MappedFile] and, if the plan has a batch rule, [KeysFile]. If every row is mapped the job ends with [StepDigest]; else
+// they write [RejectsFile] and end with [StepSummary].
 func (p *Plan) MapPart(part Part) []engine.Step {
-	var steps []engine.Step
 	from := p.staged(part.FirstRow)
 	if p.source.Unnested {
-		steps = append(steps, p.mapRecords(from, part)...)
-	} else {
-		steps = append(steps, p.mapRows(from, part)...)
+		return p.mapRecords(from, part)
 	}
-	steps = append(steps, p.reasons(part)...)
-	steps = append(steps, p.writeRejects(part))
-	if p.Batch() {
-		steps = append(steps, engine.Step{Name: "write the keys of batch rules", SQL: copyTo(p.keysQuery(), KeysFile)})
+	steps := []engine.Step{{Name: "map and write the rows that pass", SQL: copyTo(p.goodRows(from, part.Run, false), MappedFile)}}
+	steps = append(steps, p.keysStep()...)
+	digest := p.digest()
+	digest.Enough = itoa(part.Rows)
+	steps = append(steps, digest)
+	if p.filter != nil {
+		steps = append(steps, engine.Step{Name: "find the rest", SQL: p.rest(from, part.Run, MappedFile)})
 	}
-	return append(steps, p.summary(part))
-}
-
-// mapRows writes the mapped rows of a source whose records are rows, and keeps the rejected ones.
-func (p *Plan) mapRows(from scan, part Part) []engine.Step {
-	return []engine.Step{
-		{Name: "map and write the rows that pass", SQL: copyTo(p.goodRows(from, part.Run, false), MappedFile)},
-		{Name: "find the rest", SQL: p.rest(from, part.Run, MappedFile)},
-		{Name: "keep what is rejected", SQL: p.keep(from)},
-	}
+	steps = append(steps, engine.Step{Name: "keep what is rejected", SQL: p.keep(from)})
+	return append(steps, p.rejectSteps(from, part)...)
 }
 
 // mapRecords does the same where records become several rows: one bad row rejects its record.
 func (p *Plan) mapRecords(from scan, part Part) []engine.Step {
-	return []engine.Step{
+	steps := []engine.Step{
 		{Name: "map the rows that pass", SQL: copyTo(p.goodRows(from, part.Run, true), validFile)},
 		{Name: "find the rest", SQL: p.rest(from, part.Run, validFile)},
 		{Name: "find records with a rejected row", SQL: "CREATE TEMP TABLE bad AS SELECT DISTINCT _record FROM rest WHERE NOT _filtered"},
 		{Name: "write the rows of records that pass", SQL: copyTo("SELECT * EXCLUDE (_record) FROM read_parquet("+cast.Quote(validFile)+
 			") AS m ANTI JOIN bad USING (_record)\nORDER BY _row", MappedFile)},
-		{Name: "keep what is rejected", SQL: p.keep(from)},
 	}
+	steps = append(append(steps, p.keysStep()...), p.digest(), engine.Step{Name: "keep what is rejected", SQL: p.keep(from)})
+	return append(steps, p.rejectSteps(from, part)...)
+}
+
+// keysStep writes the keys file, if there is one to write.
+func (p *Plan) keysStep() []engine.Step {
+	if !p.Batch() {
+		return nil
+	}
+	return []engine.Step{{Name: "write the keys of batch rules", SQL: copyTo(p.keysQuery(), KeysFile)}}
+}
+
+// rejectSteps build and write the rejects of the rows that were kept, and count.
+func (p *Plan) rejectSteps(from scan, part Part) []engine.Step {
+	return append(p.reasons(part), p.writeRejects(part), p.summary(from))
 }
 
 // goodRows is the query of the rows that pass.
@@ -122,10 +132,14 @@ func (p *Plan) rest(from scan, run Run, file string) string {
 		") AS r\n  ANTI JOIN read_parquet(" + cast.Quote(file) + ") AS m ON r._row = m._row"
 }
 
-// keep is the statement that keeps the staged rows which are rejected.
+// keep is the statement that keeps the staged rows which are rejected: those that are neither mapped nor filtered.
 func (p *Plan) keep(from scan) string {
+	join := "SEMI JOIN (SELECT _row FROM rest WHERE NOT _filtered)"
+	if p.filter == nil && !p.source.Unnested {
+		join = "ANTI JOIN read_parquet(" + cast.Quote(MappedFile) + ")"
+	}
 	return "CREATE TEMP TABLE rejected AS\nSELECT s.* FROM (SELECT " + from.row + " AS _row, " + p.keptColumns() + " FROM " + from.from +
-		") AS s\n  SEMI JOIN (SELECT _row FROM rest WHERE NOT _filtered) AS r ON s._row = r._row"
+		") AS s\n  " + join + " AS r ON s._row = r._row"
 }
 
 // keptColumns are the columns of rejected rows: all if the record is built from them, else those that are read.
@@ -169,30 +183,36 @@ func (p *Plan) hash(prefix string) string {
 	return "hash(" + strings.Join(items, ", ") + ")"
 }
 
-// summary is the step that counts what came of the part. Its row is read by [ReadSummary].
-func (p *Plan) summary(part Part) engine.Step {
-	from := p.staged(part.FirstRow)
+// digest is the step that counts and digests the mapped rows, and counts what checks warn of.
+func (p *Plan) digest() engine.Step {
 	mapped := "read_parquet(" + cast.Quote(MappedFile) + ")"
 	digest := "(SELECT coalesce(sum(" + p.hash("") + "::HUGEINT), 0)::VARCHAR FROM " + mapped + ")"
 	if p.Batch() {
 		digest = "(SELECT coalesce(sum(h::HUGEINT), 0)::VARCHAR FROM read_parquet(" + cast.Quote(KeysFile) + "))"
 	}
+	items := []string{"(SELECT count(*) FROM " + mapped + ")", digest}
+	for _, r := range p.warnings() {
+		items = append(items, "(SELECT count(*) FROM "+mapped+" WHERE NOT "+p.holds(r, func(c *column) string { return cast.Ident(c.name) })+")")
+	}
+	return engine.Step{Name: StepDigest, SQL: "SELECT " + strings.Join(items, ",\n  "), Rows: true}
+}
+
+// summary is the step that counts the records that were read, filtered, rejected and mapped, and rejects without a reason.
+func (p *Plan) summary(from scan) engine.Step {
 	items := []string{
 		"(SELECT count(*) FROM " + from.from + ")",
 		"(SELECT count(*) FROM rest WHERE _filtered)",
 		"(SELECT count(*) FROM reasons)",
-		"(SELECT count(*) FROM " + mapped + ")",
-		"(SELECT count(*) FROM " + mapped + ")",
-		digest,
+		"(SELECT count(*) FROM read_parquet(" + cast.Quote(MappedFile) + "))",
 		"(SELECT count(*) FROM reasons WHERE len(errors) = 0)",
+	}
+	if p.filter == nil {
+		items[1] = "0"
 	}
 	if p.source.Unnested {
 		items[0] = "(SELECT count(DISTINCT " + p.sourceColumn(RecordColumn) + ") FROM " + from.from + ")"
 		items[1] = "(SELECT count(DISTINCT r._record) FROM rest AS r ANTI JOIN bad USING (_record) ANTI JOIN read_parquet(" + cast.Quote(validFile) + ") AS v ON r._record = v._record WHERE r._filtered)"
 		items[3] = "(SELECT count(DISTINCT v._record) FROM read_parquet(" + cast.Quote(validFile) + ") AS v ANTI JOIN bad USING (_record))"
-	}
-	for _, r := range p.warnings() {
-		items = append(items, "(SELECT count(*) FROM "+mapped+" WHERE NOT "+p.holds(r, func(c *column) string { return cast.Ident(c.name) })+")")
 	}
 	return engine.Step{Name: StepSummary, SQL: "SELECT " + strings.Join(items, ",\n  "), Rows: true}
 }
@@ -233,7 +253,7 @@ type ExplainStep struct{ Name, SQL string }
 
 // Explain returns the statements of a part and, if the plan has a batch rule, of the closing task.
 func (p *Plan) Explain() []ExplainStep {
-	part := Part{File: "the batch", Locations: true, Run: Run{ID: "run_ID", SourcePath: "SOURCE_PATH", FlowVersion: "FLOW:vN"}}
+	part := Part{Rows: 1000, File: "the batch", Locations: true, Run: Run{ID: "run_ID", SourcePath: "SOURCE_PATH", FlowVersion: "FLOW:vN"}}
 	steps := append(p.CheckLookups(), p.MapPart(part)...)
 	if p.Batch() {
 		one := Range{Part: 0, FirstRow: 0, Count: 1000}

@@ -38,7 +38,7 @@ func Parse(ctx context.Context, run Runner, dir string, texts []string) ([]Parse
 	if len(steps) == 0 {
 		return out, nil
 	}
-	result, err := run.Run(ctx, engine.Job{Dir: dir, Steps: steps})
+	result, err := run.Run(ctx, engine.Job{Dir: dir, Steps: steps, Threads: 1})
 	if err != nil {
 		return nil, err
 	}

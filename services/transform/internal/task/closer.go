@@ -69,6 +69,7 @@ func (m *Mapper) closeBatch(ctx context.Context, b batch, parts []*typev1.PartMa
 			return c, err
 		}
 	}
+	b.rows = rows
 	results, err := m.job(ctx, b, dir, plan.FindDuplicates(files, ranges))
 	if err != nil {
 		return nil, err

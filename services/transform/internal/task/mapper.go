@@ -42,6 +42,18 @@ type batch struct {
 	run    *controlv1.TaskRun
 	// timeout of jobs; 0 for the engine's own.
 	timeout time.Duration
+	// rows that a job reads at most; 0 if that is not known.
+	rows int64
+}
+
+// oneThread is the number of rows up to which a job has nothing to share out: files of more have several row groups.
+const oneThread = 122_880
+
+func (b batch) threads() int {
+	if b.rows > 0 && b.rows <= oneThread {
+		return 1
+	}
+	return 0
 }
 
 func (b batch) properties() compile.Run {
@@ -79,6 +91,7 @@ func (m *Mapper) mapPart(ctx context.Context, b batch, part *typev1.StagedPart, 
 	if err != nil {
 		return nil, err
 	}
+	b.rows = max(rows, 1)
 	if rows != part.GetData().GetRows() {
 		return nil, imbalance("the staged part has %d rows, but ingest counted %d", rows, part.GetData().GetRows())
 	}
@@ -86,10 +99,13 @@ func (m *Mapper) mapPart(ctx context.Context, b batch, part *typev1.StagedPart, 
 	if err != nil {
 		return nil, err
 	}
+	if len(plan.Lookups) > 0 {
+		b.rows = 0 // References can be larger.
+	}
 	if err := m.checkLookups(ctx, b, plan, dir); err != nil {
 		return nil, err
 	}
-	p := compile.Part{FirstRow: part.GetFirstRow(), File: b.ingest.GetSourceFile(), Locations: part.GetLocations() != nil, Run: b.properties()}
+	p := compile.Part{FirstRow: part.GetFirstRow(), Rows: rows, File: b.ingest.GetSourceFile(), Locations: part.GetLocations() != nil, Run: b.properties()}
 	steps := plan.MapPart(p)
 	result, err := m.job(ctx, b, dir, steps)
 	if err != nil {
@@ -98,7 +114,15 @@ func (m *Mapper) mapPart(ctx context.Context, b batch, part *typev1.StagedPart, 
 	if r, ok := result[compile.StepFatal]; ok && len(r.Rows) > 0 {
 		return nil, fatalFault(r, b.ingest.GetSourceFile())
 	}
-	o, err := m.summary(plan, result[compile.StepSummary], dir)
+	o := &outcome{plan: plan, counts: &typev1.RecordCountsPart{Read: rows, Mapped: rows, RowsToWrite: rows}}
+	if err := o.digested(result[compile.StepDigest], dir); err != nil {
+		return nil, err
+	}
+	if summary, ok := result[compile.StepSummary]; ok {
+		err = o.summed(summary, dir)
+	} else if o.digest.GetRows() != rows || b.ingest.GetUnnested() {
+		err = imbalance("%d of %d rows are mapped, and the others are not accounted for", o.digest.GetRows(), rows)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -110,13 +134,13 @@ func (m *Mapper) mapPart(ctx context.Context, b batch, part *typev1.StagedPart, 
 
 // job runs steps and returns their results by name.
 func (m *Mapper) job(ctx context.Context, b batch, dir string, steps []engine.Step) (map[string]engine.StepResult, error) {
-	result, err := m.run.Run(ctx, engine.Job{Dir: dir, Steps: steps, Timeout: b.timeout, DisabledOptimizers: compile.DisabledOptimizers})
+	result, err := m.run.Run(ctx, engine.Job{Dir: dir, Steps: steps, Timeout: b.timeout, Threads: b.threads(), DisabledOptimizers: compile.DisabledOptimizers})
 	if err != nil {
 		return nil, coded(err)
 	}
 	byName := make(map[string]engine.StepResult, len(steps))
-	for i, s := range steps {
-		byName[s.Name] = result.Steps[i]
+	for i, r := range result.Steps {
+		byName[steps[i].Name] = r
 	}
 	return byName, nil
 }
@@ -176,55 +200,61 @@ func coordinate(r engine.StepResult, file string) *typev1.Coordinate {
 	return at
 }
 
-// summary reads the engine's counts and holds them against the files that were written.
-func (m *Mapper) summary(plan *compile.Plan, r engine.StepResult, dir string) (*outcome, error) {
-	n, err := numbers(r, 0, 1, 2, 3, 4, 6)
+// digested reads what the engine counted of the mapped rows, and holds it against the files that were written.
+func (o *outcome) digested(r engine.StepResult, dir string) error {
+	n, err := numbers(r, 0)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	o := &outcome{plan: plan, counts: &typev1.RecordCountsPart{Read: n[0], Filtered: n[1], Rejected: n[2], Mapped: n[3], RowsToWrite: n[4]}}
-	if n[5] != 0 {
-		return nil, imbalance("%d rows are rejected without a reason", n[5])
+	files := []string{compile.MappedFile}
+	if o.plan.Batch() {
+		files = append(files, compile.KeysFile)
 	}
-	mapped, _, err := footer(filepath.Join(dir, compile.MappedFile))
-	if err != nil {
-		return nil, err
-	}
-	if o.rejects, _, err = footer(filepath.Join(dir, compile.RejectsFile)); err != nil {
-		return nil, err
-	}
-	c := o.counts
-	switch {
-	case c.Read != c.Filtered+c.Rejected+c.Mapped:
-		return nil, imbalance("of %d records %d are filtered, %d rejected and %d mapped", c.Read, c.Filtered, c.Rejected, c.Mapped)
-	case mapped != c.RowsToWrite:
-		return nil, imbalance("%d rows are mapped, but the file has %d", c.RowsToWrite, mapped)
-	case o.rejects != c.Rejected:
-		return nil, imbalance("%d records are rejected, but the file has %d", c.Rejected, o.rejects)
-	}
-	if plan.Batch() {
-		keys, _, err := footer(filepath.Join(dir, compile.KeysFile))
+	for _, name := range files {
+		rows, _, err := footer(filepath.Join(dir, name))
 		if err != nil {
-			return nil, err
+			return err
 		}
-		if keys != c.RowsToWrite {
-			return nil, imbalance("%d rows are mapped, but %d have keys", c.RowsToWrite, keys)
+		if rows != n[0] {
+			return imbalance("%d rows are mapped, but %s has %d", n[0], name, rows)
 		}
 	}
-	if o.digest, err = digest(r, 5, c.RowsToWrite); err != nil {
-		return nil, err
+	if o.digest, err = digest(r, 1, n[0]); err != nil {
+		return err
 	}
-	for i, name := range plan.Warnings() {
-		count, err := numbers(r, 7+i)
+	for i, name := range o.plan.Warnings() {
+		count, err := numbers(r, 2+i)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if o.warnings == nil {
 			o.warnings = map[string]int64{}
 		}
 		o.warnings[name] = count[0]
 	}
-	return o, nil
+	return nil
+}
+
+// summed reads the engine's counts of records, and holds them against each other and the reject file.
+func (o *outcome) summed(r engine.StepResult, dir string) error {
+	n, err := numbers(r, 0, 1, 2, 3, 4)
+	if err != nil {
+		return err
+	}
+	o.counts = &typev1.RecordCountsPart{Read: n[0], Filtered: n[1], Rejected: n[2], Mapped: n[3], RowsToWrite: o.digest.GetRows()}
+	if o.rejects, _, err = footer(filepath.Join(dir, compile.RejectsFile)); err != nil {
+		return err
+	}
+	c := o.counts
+	switch {
+	case n[4] != 0:
+		return imbalance("%d rows are rejected without a reason", n[4])
+	case c.Read != c.Filtered+c.Rejected+c.Mapped:
+		return imbalance("of %d records %d are filtered, %d rejected and %d mapped", c.Read, c.Filtered, c.Rejected, c.Mapped)
+	case o.rejects != c.Rejected:
+		return imbalance("%d records are rejected, but the file has %d", c.Rejected, o.rejects)
+	}
+	return nil
 }
 
 // numbers reads columns of a result's one row.

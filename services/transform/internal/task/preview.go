@@ -110,6 +110,9 @@ func (s *sample) part(ctx context.Context, i int32, part *typev1.StagedPart) err
 		manifest.Keys = &typev1.StagedObject{Key: filepath.Join(dir, compile.KeysFile)}
 	}
 	s.parts = append(s.parts, manifest)
+	if o.rejects == 0 {
+		return nil
+	}
 	return s.rejects(filepath.Join(dir, compile.RejectsFile))
 }
 

@@ -87,6 +87,15 @@ COPY (SELECT _row,
     AND ((("m_amount" > 0)) IS DISTINCT FROM false))
 TO 'mapped.parquet' (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1);
 
+-- write the keys of batch rules
+COPY (SELECT m._row, m."invoice_id" AS k0, m."issued_on" AS k1, m."region" AS k2, hash(m._row, m."invoice_id", m."amount", m."issued_on", m."region", m."status", m."share", m."run") AS h FROM read_parquet('mapped.parquet') AS m)
+TO 'keys.parquet' (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1);
+
+-- count and digest the mapped rows
+SELECT (SELECT count(*) FROM read_parquet('mapped.parquet')),
+  (SELECT coalesce(sum(h::HUGEINT), 0)::VARCHAR FROM read_parquet('keys.parquet')),
+  (SELECT count(*) FROM read_parquet('mapped.parquet') WHERE NOT (TRY((((100 // CASE WHEN length("region") = 0 THEN CAST('division by zero' AS BIGINT) ELSE length("region") END) > 3)) IS DISTINCT FROM false) IS TRUE));
+
 -- find the rest
 CREATE TEMP TABLE rest AS
 SELECT r.* FROM (SELECT s._row AS _row, (((s."kind" <> 'test') IS TRUE) IS NOT DISTINCT FROM false) AS _filtered
@@ -185,19 +194,12 @@ FROM rejected AS s
   LEFT JOIN read_parquet('locations.parquet', file_row_number=true) AS l ON r._row - 0 = l.file_row_number)
 TO 'rejects.parquet' (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1);
 
--- write the keys of batch rules
-COPY (SELECT m._row, m."invoice_id" AS k0, m."issued_on" AS k1, m."region" AS k2, hash(m._row, m."invoice_id", m."amount", m."issued_on", m."region", m."status", m."share", m."run") AS h FROM read_parquet('mapped.parquet') AS m)
-TO 'keys.parquet' (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1);
-
--- count and digest
+-- count the records
 SELECT (SELECT count(*) FROM read_parquet('part.parquet', file_row_number=true) AS s("amt", "country", "inv_no", "issued", "kind", "part", "state", "whole")),
   (SELECT count(*) FROM rest WHERE _filtered),
   (SELECT count(*) FROM reasons),
   (SELECT count(*) FROM read_parquet('mapped.parquet')),
-  (SELECT count(*) FROM read_parquet('mapped.parquet')),
-  (SELECT coalesce(sum(h::HUGEINT), 0)::VARCHAR FROM read_parquet('keys.parquet')),
-  (SELECT count(*) FROM reasons WHERE len(errors) = 0),
-  (SELECT count(*) FROM read_parquet('mapped.parquet') WHERE NOT (TRY((((100 // CASE WHEN length("region") = 0 THEN CAST('division by zero' AS BIGINT) ELSE length("region") END) > 3)) IS DISTINCT FROM false) IS TRUE));
+  (SELECT count(*) FROM reasons WHERE len(errors) = 0);
 
 -- read the keys
 CREATE TEMP VIEW keys AS SELECT * FROM read_parquet(['keys-00000.parquet']);
@@ -243,7 +245,7 @@ SELECT 1;
 -- count hits by part
 SELECT p.part, count(*) FROM (SELECT DISTINCT _row FROM hits) AS h JOIN (VALUES (0, 0, 1000)) AS p(part, first, past) ON h._row >= p.first AND h._row < p.past GROUP BY p.part ORDER BY p.part;
 
--- count and digest
+-- count the records
 SELECT (SELECT count(DISTINCT _row) FROM hits),
   (SELECT count(*) FROM dedup ANTI JOIN hits USING (_row)),
   (SELECT count(*) FROM drops),

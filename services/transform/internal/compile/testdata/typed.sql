@@ -29,16 +29,14 @@ COPY (SELECT _row,
     AND ("m_text" IS NOT NULL OR "x_text" IS NULL))
 TO 'mapped.parquet' (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1);
 
--- find the rest
-CREATE TEMP TABLE rest AS
-SELECT r.* FROM (SELECT s.file_row_number AS _row, false AS _filtered
-  FROM read_parquet('part.parquet', file_row_number=true) AS s("id", "price", "at", "blob")) AS r
-  ANTI JOIN read_parquet('mapped.parquet') AS m ON r._row = m._row;
+-- count and digest the mapped rows
+SELECT (SELECT count(*) FROM read_parquet('mapped.parquet')),
+  (SELECT coalesce(sum(hash(_row, "id", "price", "at", "text", "blob")::HUGEINT), 0)::VARCHAR FROM read_parquet('mapped.parquet'));
 
 -- keep what is rejected
 CREATE TEMP TABLE rejected AS
 SELECT s.* FROM (SELECT s.file_row_number AS _row, s."id", s."price", s."at", s."blob" FROM read_parquet('part.parquet', file_row_number=true) AS s("id", "price", "at", "blob")) AS s
-  SEMI JOIN (SELECT _row FROM rest WHERE NOT _filtered) AS r ON s._row = r._row;
+  ANTI JOIN read_parquet('mapped.parquet') AS r ON s._row = r._row;
 
 -- build the reasons of rejects
 CREATE TEMP TABLE reasons AS
@@ -73,12 +71,10 @@ FROM rejected AS s
   LEFT JOIN read_parquet('locations.parquet', file_row_number=true) AS l ON r._row - 0 = l.file_row_number)
 TO 'rejects.parquet' (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1);
 
--- count and digest
+-- count the records
 SELECT (SELECT count(*) FROM read_parquet('part.parquet', file_row_number=true) AS s("id", "price", "at", "blob")),
-  (SELECT count(*) FROM rest WHERE _filtered),
+  0,
   (SELECT count(*) FROM reasons),
   (SELECT count(*) FROM read_parquet('mapped.parquet')),
-  (SELECT count(*) FROM read_parquet('mapped.parquet')),
-  (SELECT coalesce(sum(hash(_row, "id", "price", "at", "text", "blob")::HUGEINT), 0)::VARCHAR FROM read_parquet('mapped.parquet')),
   (SELECT count(*) FROM reasons WHERE len(errors) = 0);
 

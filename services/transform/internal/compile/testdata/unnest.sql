@@ -44,6 +44,14 @@ COPY (SELECT * EXCLUDE (_record) FROM read_parquet('valid.parquet') AS m ANTI JO
 ORDER BY _row)
 TO 'mapped.parquet' (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1);
 
+-- write the keys of batch rules
+COPY (SELECT m._row, v._record, m."order_id" AS k0, m."sku" AS k1, hash(m._row, m."order_id", m."sku", m."qty") AS h FROM read_parquet('mapped.parquet') AS m JOIN (SELECT _row, _record FROM read_parquet('valid.parquet')) AS v ON m._row = v._row)
+TO 'keys.parquet' (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1);
+
+-- count and digest the mapped rows
+SELECT (SELECT count(*) FROM read_parquet('mapped.parquet')),
+  (SELECT coalesce(sum(h::HUGEINT), 0)::VARCHAR FROM read_parquet('keys.parquet'));
+
 -- keep what is rejected
 CREATE TEMP TABLE rejected AS
 SELECT s.* FROM (SELECT s.file_row_number AS _row, s."line.qty", s."line.sku", s."order.id", s."_raw", s."_record" FROM read_parquet('part.parquet', file_row_number=true) AS s("line.qty", "line.sku", "order.id", "_raw", "_record")) AS s
@@ -89,17 +97,11 @@ FROM rejected AS s
   LEFT JOIN read_parquet('locations.parquet', file_row_number=true) AS l ON r._row - 0 = l.file_row_number)
 TO 'rejects.parquet' (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1);
 
--- write the keys of batch rules
-COPY (SELECT m._row, v._record, m."order_id" AS k0, m."sku" AS k1, hash(m._row, m."order_id", m."sku", m."qty") AS h FROM read_parquet('mapped.parquet') AS m JOIN (SELECT _row, _record FROM read_parquet('valid.parquet')) AS v ON m._row = v._row)
-TO 'keys.parquet' (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1);
-
--- count and digest
+-- count the records
 SELECT (SELECT count(DISTINCT s."_record") FROM read_parquet('part.parquet', file_row_number=true) AS s("line.qty", "line.sku", "order.id", "_raw", "_record")),
   (SELECT count(DISTINCT r._record) FROM rest AS r ANTI JOIN bad USING (_record) ANTI JOIN read_parquet('valid.parquet') AS v ON r._record = v._record WHERE r._filtered),
   (SELECT count(*) FROM reasons),
   (SELECT count(DISTINCT v._record) FROM read_parquet('valid.parquet') AS v ANTI JOIN bad USING (_record)),
-  (SELECT count(*) FROM read_parquet('mapped.parquet')),
-  (SELECT coalesce(sum(h::HUGEINT), 0)::VARCHAR FROM read_parquet('keys.parquet')),
   (SELECT count(*) FROM reasons WHERE len(errors) = 0);
 
 -- read the keys
@@ -136,7 +138,7 @@ SELECT 1;
 -- count hits by part
 SELECT p.part, count(*) FROM (SELECT DISTINCT _row FROM hits) AS h JOIN (VALUES (0, 0, 1000)) AS p(part, first, past) ON h._row >= p.first AND h._row < p.past GROUP BY p.part ORDER BY p.part;
 
--- count and digest
+-- count the records
 SELECT (SELECT count(DISTINCT _record) FROM hits),
   (SELECT count(*) FROM (SELECT k._record FROM keys AS k LEFT JOIN dedup AS d ON k._row = d._row GROUP BY k._record HAVING count(*) = count(d._row)) AS r ANTI JOIN hits USING (_record)),
   (SELECT count(*) FROM drops),
