@@ -77,7 +77,7 @@ func appendKey(key []byte, columns []arrow.Array, n int) ([]byte, bool) {
 		if c.IsNull(n) {
 			return key, false
 		}
-		text := ""
+		var text string
 		switch c := c.(type) {
 		case *array.String:
 			text = c.Value(n)

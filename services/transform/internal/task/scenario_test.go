@@ -434,7 +434,7 @@ func TestTextWithNulIsCarried(t *testing.T) {
 	m := b.stage(csv("n|x\x00y", "1|a\x00b"), 1)
 	r, err := b.do(f, m)
 	require.NoError(t, err)
-	require.Equal(t, `{"n":"1","x\u0000y":"a\u0000b"}`, r.rejects[0].Record)
+	require.JSONEq(t, `{"n":"1","x\u0000y":"a\u0000b"}`, r.rejects[0].Record)
 	require.Contains(t, r.rejects[0].Errors, `too\u0000small`)
 }
 
