@@ -79,11 +79,9 @@ func Run(ctx context.Context, cfg Config, out, log io.Writer) (err error) {
 	return group.Run(ctx)
 }
 
-// claim makes the data folder and keeps a second process out of it until unlock is called or this process ends.
+// claim makes the data folder and keeps a second process out of it until unlock is called or this process ends. What a
+// process that died left in the work folder is removed, once nobody else can be using it.
 func claim(dir datadir.Dir) (unlock func(), err error) {
-	if err := os.RemoveAll(dir.Work()); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, err
-	}
 	if err := dir.Create(); err != nil {
 		return nil, err
 	}
@@ -94,6 +92,12 @@ func claim(dir datadir.Dir) (unlock func(), err error) {
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		_ = lock.Close()
 		return nil, fmt.Errorf("another lume up uses %s: stop it, or give another folder by --data", dir.Path)
+	}
+	if err := os.RemoveAll(dir.Work()); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	if err := dir.Create(); err != nil {
+		return nil, errors.Join(err, lock.Close())
 	}
 	return func() { _ = lock.Close() }, nil
 }
