@@ -31,15 +31,16 @@ type platform struct {
 	cmd    *exec.Cmd
 	conn   *grpc.ClientConn
 	data   string
+	log    string
 	memory *sampler
 }
 
 // startPlatform starts `lume up` with its data in dir and waits until it answers.
 func startPlatform(ctx context.Context, lume, dir, files string) (*platform, error) {
-	p := &platform{data: filepath.Join(dir, "data")}
+	p := &platform{data: filepath.Join(dir, "data"), log: filepath.Join(dir, "lume.log")}
 	p.cmd = exec.Command(lume, "up", "--data", p.data, "--port", "0", "--root", files)
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
-	logFile, err := os.Create(filepath.Join(dir, "lume.log"))
+	logFile, err := os.Create(p.log)
 	if err != nil {
 		return nil, err
 	}
@@ -56,9 +57,17 @@ func startPlatform(ctx context.Context, lume, dir, files string) (*platform, err
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
-	text, _ := os.ReadFile(logFile.Name())
 	p.stop()
-	return nil, fmt.Errorf("lume up did not answer within a minute:\n%s", text)
+	return nil, fmt.Errorf("lume up did not answer within a minute:\n%s", p.said())
+}
+
+// said is what the platform has logged: warnings and errors.
+func (p *platform) said() []byte {
+	text, err := os.ReadFile(p.log)
+	if err != nil {
+		return []byte(err.Error())
+	}
+	return text
 }
 
 func (p *platform) dial(ctx context.Context) error {
@@ -175,7 +184,8 @@ func (p *platform) run(ctx context.Context, version, path string) (*controlv1.Ru
 	case controlv1.RunState_RUN_STATE_SUCCEEDED, controlv1.RunState_RUN_STATE_PARTIAL_FAILED:
 		return last, nil
 	default:
-		return nil, fmt.Errorf("run %s ended %s: %s %s", last.GetRun().GetRunId(), last.GetRun().GetState(), last.GetError().GetReason(), last.GetError().GetMessage())
+		return nil, fmt.Errorf("run %s ended %s: %s %s\n%s", last.GetRun().GetRunId(), last.GetRun().GetState(),
+			last.GetError().GetReason(), last.GetError().GetMessage(), p.said())
 	}
 }
 

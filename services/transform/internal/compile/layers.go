@@ -16,9 +16,9 @@ type Run struct {
 }
 
 // DisabledOptimizers are off while a plan's steps run: the first would hoist a part of an expression out of its TRY, the next two would
-// evaluate the expressions of the layers several times, and the others could turn a join around, and with it the order
-// of rows.
-var DisabledOptimizers = []string{"common_subexpressions", "filter_pushdown", "filter_pullup", "join_order", "build_side_probe_side"}
+// evaluate the expressions of the layers several times, the next two could turn a join around, and the last would make a join of a
+// long IN list, after which rows of several threads are in no order.
+var DisabledOptimizers = []string{"common_subexpressions", "filter_pushdown", "filter_pullup", "join_order", "build_side_probe_side", "in_clause"}
 
 // scan writes the staged rows: every column under its alias, and `_row`.
 type scan struct {
@@ -142,7 +142,7 @@ func (p *Plan) lookupScan(i int) string {
 func tried(sql string) string { return "TRY(struct_pack(v := " + sql + "))" }
 
 // joined writes the FROM clause of staged rows with their references, in which [Plan.renderer]'s names hold.
-// The rows keep their order, since they are the probe side.
+// With a reference the rows are in no order: several threads probe the join.
 func (p *Plan) joined(from scan, run Run) string {
 	if len(p.lookups) == 0 {
 		return from.from

@@ -93,7 +93,7 @@ func (p *Plan) rejectSteps(from scan, part Part) []engine.Step {
 	return append(p.reasons(part), p.writeRejects(part), p.summary(from))
 }
 
-// goodRows is the query of the rows that pass.
+// goodRows is the query of the rows that pass, in the order of `_row` unless they are rows of records.
 func (p *Plan) goodRows(from scan, run Run, record bool) string {
 	items := []string{"_row"}
 	if record {
@@ -105,6 +105,9 @@ func (p *Plan) goodRows(from scan, run Run, record bool) string {
 	sql := nest("SELECT "+strings.Join(items, ",\n    "), p.layers(from, run, true))
 	if good := p.good(); len(good) > 0 {
 		sql += "\n  WHERE " + strings.Join(good, "\n    AND ")
+	}
+	if len(p.lookups) > 0 && !record {
+		sql += "\n  ORDER BY _row"
 	}
 	return sql
 }

@@ -92,16 +92,23 @@ func BenchmarkTransform(b *testing.B) {
 
 // stageBench stages the benchmark's batch.
 func (b *bench) stageBench(parts int) *typev1.IngestManifest {
-	m := &typev1.IngestManifest{RecordsRead: benchRows, SourceFile: "b"}
-	for _, name := range []string{"inv_no", "amt", "issued", "created", "qty", "cust", "state", "flag", "weight", "name", "email", "note"} {
+	names := []string{"inv_no", "amt", "issued", "created", "qty", "cust", "state", "flag", "weight", "name", "email", "note"}
+	return b.stageQuery(names, benchSource, benchRows, parts)
+}
+
+// stageQuery stages the rows of a query as parts of equal size. The query has two verbs for the first row of a part and the one
+// after its last.
+func (b *bench) stageQuery(columns []string, query string, rows, parts int) *typev1.IngestManifest {
+	m := &typev1.IngestManifest{RecordsRead: int64(rows), SourceFile: "b"}
+	for _, name := range columns {
 		m.Columns = append(m.Columns, &typev1.StagedColumn{Name: name, Type: "utf8"})
 	}
 	dir, remove, err := b.Make("")
 	require.NoError(b.t, err)
 	defer remove()
-	per := benchRows / parts
+	per := rows / parts
 	for i := range parts {
-		sql := fmt.Sprintf("COPY ("+benchSource+") TO 'x.parquet' (FORMAT parquet, COMPRESSION zstd)", i*per, (i+1)*per)
+		sql := fmt.Sprintf("COPY ("+query+") TO 'x.parquet' (FORMAT parquet, COMPRESSION zstd)", i*per, (i+1)*per)
 		locations := fmt.Sprintf("COPY (SELECT i AS line, i*100 AS byte FROM range(%d, %d) t(i)) TO 'l.parquet' (FORMAT parquet, COMPRESSION zstd)", i*per, (i+1)*per)
 		_, err := pool.Run(context.Background(), engine.Job{Dir: dir, Steps: []engine.Step{{Name: "stage", SQL: sql}, {Name: "locations", SQL: locations}}})
 		require.NoError(b.t, err)

@@ -84,7 +84,8 @@ COPY (SELECT _row,
     AND "m_invoice_id" IS NOT NULL
     AND ("m_amount" IS NOT NULL OR "x_amount" IS NULL) AND ("m_amount" IS NULL OR "m_amount" >= CAST('0' AS DECIMAL(12,2)))
     AND ("m_issued_on" IS NOT NULL OR "x_issued_on" IS NULL)
-    AND ((("m_amount" > 0)) IS DISTINCT FROM false))
+    AND ((("m_amount" > 0)) IS DISTINCT FROM false)
+  ORDER BY _row)
 TO 'mapped.parquet' (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1);
 
 -- write the keys of batch rules
