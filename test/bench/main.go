@@ -145,7 +145,7 @@ func benchBatch(ctx context.Context, h *host, lume, dsn string, n, repeat int) e
 
 // stagedParts returns the list literal of the Parquet parts that ingest staged for a run.
 func stagedParts(data, runID string) (string, error) {
-	parts, err := filepath.Glob(filepath.Join(data, "staging", "runs", runID, "ingest", "*", "part-*.parquet"))
+	parts, err := filepath.Glob(filepath.Join(data, "staging", "runs", runID, "ingest", "*", "part-?????.parquet"))
 	if err != nil || len(parts) == 0 {
 		return "", fmt.Errorf("run %s has no staged parts", runID)
 	}
