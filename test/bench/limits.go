@@ -94,20 +94,22 @@ func byHand(ctx context.Context, dsn, csv string) (time.Duration, error) {
 CREATE TABLE raw_invoices (_row bigserial, ` + strings.Join(text, ", ") + `);
 CREATE TABLE hand ` + targetTable + `;
 CREATE TABLE hand_rejects (_row bigint, errors text[], record jsonb);
-CREATE OR REPLACE FUNCTION try_date(t text, f text) RETURNS date LANGUAGE plpgsql IMMUTABLE AS
- $$ DECLARE d date; BEGIN d := to_date(t, f); RETURN d; EXCEPTION WHEN OTHERS THEN RETURN NULL; END $$;
 CHECKPOINT;`
 	if err := psql(ctx, dsn, setup); err != nil {
 		return 0, err
 	}
 	const decimal = `'^[+-]?[0-9]{1,10}(\.[0-9]{1,2})?$'`
+	// A day that the month does not have makes to_date fail, so that it is looked up before; a function that catches the error
+	// takes three times as long.
+	const day = `CASE WHEN issued ~ '^[0-9]{2}/(0[1-9]|1[0-2])/[0-9]{4}$' THEN substr(issued, 1, 2)::int BETWEEN 1 AND
+    date_part('day', make_date(substr(issued, 7, 4)::int, substr(issued, 4, 2)::int, 1) + interval '1 month - 1 day') ELSE false END`
 	const iso = `'^[0-9]{4}-[0-9]{2}-[0-9]{2}$'`
 	work := `\copy raw_invoices (` + strings.Join(columns, ",") + `) from '` + csv + `' with (format csv, header true)
 CREATE TEMP TABLE judged AS SELECT r.*, array_remove(ARRAY[
   CASE WHEN amount !~ ` + decimal + ` THEN 'amount: type' WHEN amount::numeric < 0 THEN 'positive_amount' END,
   CASE WHEN tax !~ ` + decimal + ` THEN 'tax: type' END,
   CASE WHEN quantity !~ '^[+-]?[0-9]{1,9}$' THEN 'quantity: type' END,
-  CASE WHEN issued !~ '^[0-9]{2}/[0-9]{2}/[0-9]{4}$' OR try_date(issued, 'DD/MM/YYYY') IS NULL THEN 'issued_on: type' END,
+  CASE WHEN NOT ` + day + ` THEN 'issued_on: type' END,
   CASE WHEN due !~ ` + iso + ` THEN 'due_on: type' END,
   CASE WHEN booked_at !~ '^[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:]{8}$' THEN 'booked_at: type' END,
   CASE WHEN upper(state) NOT IN ('OPEN','PAID','VOID') THEN 'status: enum' END,

@@ -55,6 +55,15 @@ func newRows(files *cache, memory int64, spec connector.TargetSpec, ingest *type
 	return r, nil
 }
 
+// names are the columns to read: a mapped file has the row's hash too.
+func (r *rows) names() []string {
+	names := make([]string, r.schema.NumFields())
+	for i, f := range r.schema.Fields() {
+		names[i] = f.Name
+	}
+	return names
+}
+
 // Count implements connector.Rows.
 func (r *rows) Count() int64 { return r.total - r.out.count }
 
@@ -139,7 +148,7 @@ func (r *rowReader) advance(ctx context.Context) error {
 		r.rows.files.prefetch(r.parts[0].object)
 	}
 	r.group = 0
-	r.file, err = openParquet(path, r.rows.memory)
+	r.file, err = openParquet(path, r.rows.memory, r.rows.names()...)
 	return err
 }
 

@@ -16,8 +16,8 @@ import (
 
 const (
 	// groupRows and groupBytes bound a row group: DuckDB reads row groups in parallel, and a worker holds one.
-	groupRows  = 122_880
-	groupBytes = 16 << 20
+	groupRows  = 61_440
+	groupBytes = 8 << 20
 	// chunkBuffer is how large a chunk's buffer is made, so that most chunks fit.
 	chunkBuffer = groupBytes + 2<<20
 	// maxRecordText is how long a malformed record may be to be kept as JSON text beside its bytes.

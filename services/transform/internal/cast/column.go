@@ -145,25 +145,25 @@ func ValidJSON(x string) string {
 	return "json_valid(" + x + ") AND NOT (" + suspicious + " AND regexp_matches(" + outside + ", " + Quote(jsonExtensions) + "))"
 }
 
-// fixedShape returns the LIKE pattern of text in a format that has only numbers of a fixed width and plain separators, and
-// begins and ends with a number. In such text strptime leaves nothing open but blanks at either end and missing zeros.
-func fixedShape(format string) (shape string, ok bool) {
+// fixedWidth returns the length of text in a format that has only numbers of a fixed width and plain separators, and
+// begins and ends with a number. In text of that length strptime leaves nothing open but blanks at either end.
+func fixedWidth(format string) (width int, ok bool) {
 	widths := map[byte]int{'Y': 4, 'm': 2, 'd': 2, 'H': 2, 'M': 2, 'S': 2, 'y': 2}
 	number := false
 	for i := 0; i < len(format); i++ {
 		switch ch := format[i]; {
 		case ch == '%' && i+1 < len(format) && widths[format[i+1]] > 0:
 			i++
-			shape += strings.Repeat("_", widths[format[i]])
+			width += widths[format[i]]
 			number = true
 		case strings.IndexByte("/-.:T", ch) >= 0 && i > 0, ch == ' ' && number:
-			shape += string(ch)
+			width++
 			number = false
 		default:
-			return "", false
+			return 0, false
 		}
 	}
-	return shape, number
+	return width, number
 }
 
 // formatted converts text in a strptime format. The value written back in that format must be the text again, but for
@@ -181,8 +181,8 @@ func (c Column) formatted() (attempt, accept string) {
 	}
 	back := "strftime(" + c.C + ", " + format + ")"
 	same := "(" + back + " = " + c.X + " OR lower(" + back + ") = lower(" + c.X + "))"
-	if shape, ok := fixedShape(c.Format); ok {
-		same = c.X + " LIKE " + Quote(shape) + " AND " + c.X + " >= '0' AND right(" + c.X + ", 1) >= '0'"
+	if width, ok := fixedWidth(c.Format); ok {
+		same = fmt.Sprintf("strlen(%[1]s) = %[2]d AND %[1]s >= '0' AND %[1]s[%[2]d] >= '0'", c.X, width)
 	}
 	same = "CASE WHEN " + c.C + " BETWEEN " + timestampRange + " AND " + same + " THEN "
 	value := c.C

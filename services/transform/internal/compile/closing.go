@@ -45,9 +45,8 @@ func (p *Plan) FindDuplicates(files []string, ranges []Range) []engine.Step {
 	if p.deduplicates() {
 		live = "live"
 		keep := map[string]string{"keep_first": "min", "keep_last": "max"}[p.duplicates]
-		steps = append(steps,
-			engine.Step{Name: "drop rows with the key of another", SQL: "CREATE TEMP TABLE dedup AS\nSELECT k._row FROM " +
-				p.duplicatesOf(p.uniques()[0], "keys", keep)},
+		steps = append(steps, p.findAlike(0, "keys"),
+			engine.Step{Name: "drop rows with the key of another", SQL: "CREATE TEMP TABLE dedup AS\nSELECT k._row FROM " + p.duplicatesOf(0, keep)},
 			engine.Step{Name: "look at the others", SQL: "CREATE TEMP VIEW live AS SELECT * FROM keys ANTI JOIN dedup USING (_row)"})
 	} else {
 		steps = append(steps, engine.Step{Name: "drop nothing", SQL: "CREATE TEMP TABLE dedup (_row BIGINT)"})
@@ -58,8 +57,8 @@ func (p *Plan) FindDuplicates(files []string, ranges []Range) []engine.Step {
 			continue
 		}
 		table := fmt.Sprintf("dup_%d", i)
-		steps = append(steps, engine.Step{Name: "find rows that are equal in " + strings.Join(u.unique, ", "), SQL: "CREATE TEMP TABLE " + table + " AS\nSELECT k._row, " +
-			p.recordItem("k.") + strconv.Itoa(i) + " AS rule, d.keep, " + p.keyText(u) + " AS value FROM " + p.duplicatesOf(u, live, "min")})
+		steps = append(steps, p.findAlike(i, live), engine.Step{Name: "find rows that are equal in " + strings.Join(u.unique, ", "), SQL: "CREATE TEMP TABLE " + table + " AS\nSELECT k._row, " +
+			p.recordItem("k.") + strconv.Itoa(i) + " AS rule, d.keep, " + p.keyText(u) + " AS value FROM " + p.duplicatesOf(i, "min")})
 		if u.policy != policyWarn {
 			hits = append(hits, "SELECT * FROM "+table)
 		}
@@ -77,16 +76,31 @@ func (p *Plan) deduplicates() bool {
 	return p.duplicates == "keep_first" || p.duplicates == "keep_last"
 }
 
-// duplicatesOf writes the rows k that are equal to another in the columns of a rule, with the one d.keep that stays.
-func (p *Plan) duplicatesOf(u *rule, from, keep string) string {
-	var names, present, equal []string
-	for _, k := range p.keyNames(u) {
-		names = append(names, k)
+// alikeTable names the rows whose hash of a rule's columns is that of another row.
+func alikeTable(i int) string { return fmt.Sprintf("alike_%d", i) }
+
+// findAlike is the step that keeps the candidates of a rule: to group hashes costs half of what grouping the keys does.
+func (p *Plan) findAlike(i int, from string) engine.Step {
+	u := p.uniques()[i]
+	var present []string
+	names := p.keyNames(u)
+	for _, k := range names {
 		present = append(present, k+" IS NOT NULL")
+	}
+	hash, where := "hash("+strings.Join(names, ", ")+")", strings.Join(present, " AND ")
+	return engine.Step{Name: "find rows that hash alike in " + strings.Join(u.unique, ", "), SQL: "CREATE TEMP TABLE " + alikeTable(i) + " AS\nSELECT k.* FROM " + from +
+		" AS k\n  SEMI JOIN (SELECT " + hash + " AS alike FROM " + from + " WHERE " + where + " GROUP BY alike HAVING count(*) > 1) AS a ON " + hash + " = a.alike\n  WHERE " + where}
+}
+
+// duplicatesOf writes the rows k that are equal to another in the columns of a rule, with the one d.keep that stays.
+func (p *Plan) duplicatesOf(i int, keep string) string {
+	names := p.keyNames(p.uniques()[i])
+	var equal []string
+	for _, k := range names {
 		equal = append(equal, "k."+k+" = d."+k)
 	}
 	group := strings.Join(names, ", ")
-	return from + " AS k\n  JOIN (SELECT " + group + ", " + keep + "(_row) AS keep FROM " + from + " WHERE " + strings.Join(present, " AND ") +
+	return alikeTable(i) + " AS k\n  JOIN (SELECT " + group + ", " + keep + "(_row) AS keep FROM " + alikeTable(i) +
 		" GROUP BY " + group + " HAVING count(*) > 1) AS d ON " + strings.Join(equal, " AND ") + "\n  WHERE k._row <> d.keep"
 }
 
@@ -181,8 +195,8 @@ func (p *Plan) closingSteps(ranges []Range) []engine.Step {
 			"  (SELECT coalesce(sum(k.h::HUGEINT), 0)::VARCHAR FROM keys AS k SEMI JOIN drops USING (_row))"})
 }
 
-// RejectDuplicates returns the step that writes the rejects of one part to [PartRejectsFile]. It reads the part's files,
-// named as for mapping, and what [Plan.FindDuplicates] kept.
+// RejectDuplicates returns the step that writes the rejects of one part to [PartRejectsFile]. It reads the part's files
+// and what [Plan.FindDuplicates] kept.
 func (p *Plan) RejectDuplicates(part Part, r Range) engine.Step {
 	var message strings.Builder
 	var about, rules strings.Builder
@@ -197,18 +211,22 @@ func (p *Plan) RejectDuplicates(part Part, r Range) engine.Step {
 	}
 	entry := "struct_pack(\"column\" := CASE rule" + about.String() + " END, \"rule\" := CASE rule" + rules.String() +
 		" END, \"type\" := 'unique', \"message\" := CASE rule" + message.String() + " END || '; row ' || keep || ' stays', \"value\" := value)"
-	group := "_row"
-	row := "_row"
-	if p.source.Unnested {
-		group, row = "_record", "min(_row) AS _row"
+	// One rule hits a row once.
+	hits := "SELECT _row, [" + entry + "] AS errors FROM "
+	group := ""
+	switch {
+	case p.source.Unnested:
+		hits, group = "SELECT min(_row) AS _row, list("+entry+" ORDER BY _row, rule) AS errors FROM ", " GROUP BY _record"
+	case len(p.uniques()) > 1:
+		hits, group = "SELECT _row, list("+entry+" ORDER BY _row, rule) AS errors FROM ", " GROUP BY _row"
 	}
 	line, byteOffset, join := p.location(part)
-	from := p.staged(part.FirstRow)
+	from := p.staged(part)
 	// The files of the parts follow each other in the order of rows, so that each is sorted and no more.
 	query := "SELECT r._row, " + fileOf(part.File) + " AS file, " + line + " AS line, " + byteOffset + " AS byte, 'transform' AS stage, " +
 		"CAST(to_json(r.errors) AS VARCHAR) AS errors, " + p.record() + " AS record, NULL::BLOB AS raw\nFROM (SELECT " + from.row + " AS _row, " +
-		p.recordColumns() + " FROM " + from.from + ") AS s\n  JOIN (SELECT " + row + ", list(" + entry + " ORDER BY _row, rule) AS errors FROM read_parquet(" + cast.Quote(hitsFile) +
-		") WHERE _row >= " + itoa(r.FirstRow) + " AND _row < " + itoa(r.FirstRow+r.Count) + " GROUP BY " + group + ") AS r ON s._row = r._row" + join + "\nORDER BY r._row"
+		p.recordColumns() + " FROM " + from.from + ") AS s\n  JOIN (" + hits + "read_parquet(" + cast.Quote(hitsFile) +
+		") WHERE _row >= " + itoa(r.FirstRow) + " AND _row < " + itoa(r.FirstRow+r.Count) + group + ") AS r ON s._row = r._row" + join + "\nORDER BY r._row"
 	return engine.Step{Name: "write the rejects of a part", SQL: copyTo(query, PartRejectsFile(r.Part))}
 }
 

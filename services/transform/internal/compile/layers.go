@@ -20,6 +20,9 @@ type Run struct {
 // long IN list, after which rows of several threads are in no order.
 var DisabledOptimizers = []string{"common_subexpressions", "filter_pushdown", "filter_pullup", "join_order", "build_side_probe_side", "in_clause"}
 
+// HashColumn is the second column of a mapped file: the row's hash, of which digests are sums.
+const HashColumn = "_lume_hash"
+
 // scan writes the staged rows: every column under its alias, and `_row`.
 type scan struct {
 	// from is the FROM item that yields the columns, with the alias s.
@@ -28,7 +31,7 @@ type scan struct {
 	row string
 }
 
-// partFile and the like are the names of files in a task's directory.
+// PartFile and the like are the names of files in a task's directory.
 const (
 	PartFile      = "part.parquet"
 	LocationsFile = "locations.parquet"
@@ -42,16 +45,16 @@ const (
 func LookupFile(i int) string { return fmt.Sprintf("reference-%d.parquet", i) }
 
 // staged is the scan of a part's file.
-func (p *Plan) staged(firstRow int64) scan {
+func (p *Plan) staged(part Part) scan {
 	names := make([]string, len(p.aliases))
 	for i, a := range p.aliases {
 		names[i] = cast.Ident(a)
 	}
 	row := "s.file_row_number"
-	if firstRow > 0 {
-		row = fmt.Sprintf("(s.file_row_number + %d)", firstRow)
+	if part.FirstRow > 0 {
+		row = fmt.Sprintf("(s.file_row_number + %d)", part.FirstRow)
 	}
-	return scan{from: "read_parquet(" + cast.Quote(PartFile) + ", file_row_number=true) AS s(" + strings.Join(names, ", ") + ")", row: row}
+	return scan{from: "read_parquet(" + cast.Quote(part.Data) + ", file_row_number=true) AS s(" + strings.Join(names, ", ") + ")", row: row}
 }
 
 // kept is the scan of staged rows in a temporary table.

@@ -17,9 +17,9 @@ type Part struct {
 	Rows int64
 	// File is the source's name in coordinates.
 	File string
-	// Locations is true if [LocationsFile] is there.
-	Locations bool
-	Run       Run
+	// Data names the staged rows, and Locations their places; empty if there are none.
+	Data, Locations string
+	Run             Run
 }
 
 // Names of steps whose rows a task reads.
@@ -47,11 +47,11 @@ func (p *Plan) CheckLookups() []engine.Step {
 	return steps
 }
 
-// MapPart returns the steps that map a part: they read [PartFile], [LocationsFile] and the references' files, and write
+// MapPart returns the steps that map a part: they read the part's files and those of the references, and write
 // [MappedFile] and, if the plan has a batch rule, [KeysFile]. If every row is mapped the job ends with [StepDigest]; else
 // they write [RejectsFile] and end with [StepSummary].
 func (p *Plan) MapPart(part Part) []engine.Step {
-	from := p.staged(part.FirstRow)
+	from := p.staged(part)
 	if p.source.Unnested {
 		return p.mapRecords(from, part)
 	}
@@ -99,6 +99,11 @@ func (p *Plan) goodRows(from scan, run Run, record bool) string {
 	if record {
 		items = append(items, cast.Ident(RecordColumn))
 	}
+	hashed := []string{"_row"}
+	for _, c := range p.columns {
+		hashed = append(hashed, c.final())
+	}
+	items = append(items, "hash("+strings.Join(hashed, ", ")+") AS "+cast.Ident(HashColumn))
 	for _, c := range p.columns {
 		items = append(items, c.final()+" AS "+cast.Ident(c.name))
 	}
@@ -174,25 +179,13 @@ func (p *Plan) keysQuery() string {
 	for i, name := range p.keyColumns() {
 		items = append(items, fmt.Sprintf("m.%s AS k%d", cast.Ident(name), i))
 	}
-	return "SELECT " + strings.Join(append(items, p.hash("m.")+" AS h"), ", ") + " FROM " + from
-}
-
-// hash writes the hash of a mapped row.
-func (p *Plan) hash(prefix string) string {
-	items := []string{prefix + "_row"}
-	for _, c := range p.columns {
-		items = append(items, prefix+cast.Ident(c.name))
-	}
-	return "hash(" + strings.Join(items, ", ") + ")"
+	return "SELECT " + strings.Join(append(items, "m."+cast.Ident(HashColumn)+" AS h"), ", ") + " FROM " + from
 }
 
 // digest is the step that counts and digests the mapped rows, and counts what checks warn of.
 func (p *Plan) digest() engine.Step {
 	mapped := "read_parquet(" + cast.Quote(MappedFile) + ")"
-	digest := "(SELECT coalesce(sum(" + p.hash("") + "::HUGEINT), 0)::VARCHAR FROM " + mapped + ")"
-	if p.Batch() {
-		digest = "(SELECT coalesce(sum(h::HUGEINT), 0)::VARCHAR FROM read_parquet(" + cast.Quote(KeysFile) + "))"
-	}
+	digest := "(SELECT coalesce(sum(" + cast.Ident(HashColumn) + "::HUGEINT), 0)::VARCHAR FROM " + mapped + ")"
 	items := []string{"(SELECT count(*) FROM " + mapped + ")", digest}
 	for _, r := range p.warnings() {
 		items = append(items, "(SELECT count(*) FROM "+mapped+" WHERE NOT "+p.holds(r, func(c *column) string { return cast.Ident(c.name) })+")")
@@ -256,7 +249,7 @@ type ExplainStep struct{ Name, SQL string }
 
 // Explain returns the statements of a part and, if the plan has a batch rule, of the closing task.
 func (p *Plan) Explain() []ExplainStep {
-	part := Part{Rows: 1000, File: "the batch", Locations: true, Run: Run{ID: "run_ID", SourcePath: "SOURCE_PATH", FlowVersion: "FLOW:vN"}}
+	part := Part{Rows: 1000, File: "the batch", Data: PartFile, Locations: LocationsFile, Run: Run{ID: "run_ID", SourcePath: "SOURCE_PATH", FlowVersion: "FLOW:vN"}}
 	steps := append(p.CheckLookups(), p.MapPart(part)...)
 	if p.Batch() {
 		one := Range{Part: 0, FirstRow: 0, Count: 1000}

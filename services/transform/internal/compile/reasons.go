@@ -179,18 +179,18 @@ func (p *Plan) reasons(part Part) []engine.Step {
 
 // location writes the line and byte of the row r._row, and the join that they come from.
 func (p *Plan) location(part Part) (line, byteOffset, join string) {
-	if !part.Locations {
+	if part.Locations == "" {
 		return "NULL::BIGINT", "NULL::BIGINT", ""
 	}
-	return "l.line", "l.byte", "\n  LEFT JOIN read_parquet(" + cast.Quote(LocationsFile) + ", file_row_number=true) AS l ON r._row - " + itoa(part.FirstRow) + " = l.file_row_number"
+	return "l.line", "l.byte", "\n  LEFT JOIN read_parquet(" + cast.Quote(part.Locations) + ", file_row_number=true) AS l ON r._row - " + itoa(part.FirstRow) + " = l.file_row_number"
 }
 
-// writeRejects is the step that writes the reject file. The rejected rows were kept in their order, and are the probe side.
+// writeRejects is the step that writes the reject file, in the order of rows.
 func (p *Plan) writeRejects(part Part) engine.Step {
 	line, byteOffset, join := p.location(part)
 	return engine.Step{Name: "write the rejects", SQL: copyTo("SELECT r._row, "+fileOf(part.File)+" AS file, "+line+" AS line, "+byteOffset+
 		" AS byte, 'transform' AS stage, CAST(to_json(r.errors) AS VARCHAR) AS errors, "+p.record()+" AS record, NULL::BLOB AS raw\nFROM rejected AS s"+
-		"\n  JOIN reasons AS r ON r._row = s._row"+join, RejectsFile)}
+		"\n  JOIN reasons AS r ON r._row = s._row"+join+"\nORDER BY r._row", RejectsFile)}
 }
 
 func fileOf(name string) string {

@@ -2,6 +2,7 @@ package task
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -9,6 +10,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	typev1 "github.com/lume-data/lume/gen/lume/type/v1"
+	"github.com/lume-data/lume/internal/engine"
 	"github.com/lume-data/lume/internal/fault"
 	"github.com/lume-data/lume/services/transform/internal/compile"
 )
@@ -109,45 +111,68 @@ func (m *Mapper) closeBatch(ctx context.Context, b batch, parts []*typev1.PartMa
 	return c, m.checkClosing(c, dir)
 }
 
-// rejectDuplicates writes the reject file, one part at a time, so that the disk holds the records of one part.
+// atOnce bounds the staged bytes of the parts whose duplicates one job rejects: so much of the batch is on the disk at a
+// time. More parts in a job are fewer jobs.
+const atOnce = 256 << 20
+
+// rejectDuplicates writes the reject file of the parts that are hit, in their order.
 func (m *Mapper) rejectDuplicates(ctx context.Context, b batch, dir string, parts map[int32]*typev1.StagedPart, hit []compile.Range) error {
 	var written []int32
-	for _, r := range hit {
-		part := parts[r.Part]
-		objects := map[string]*typev1.StagedObject{compile.PartFile: part.GetData()}
-		if part.GetLocations() != nil {
-			objects[compile.LocationsFile] = part.GetLocations()
+	for len(hit) > 0 {
+		n, bytes := 0, int64(0)
+		for n < len(hit) && (n == 0 || bytes+parts[hit[n].Part].GetData().GetSize() <= atOnce) {
+			bytes += parts[hit[n].Part].GetData().GetSize()
+			n++
 		}
-		if err := fetch(ctx, m.store, dir, objects); err != nil {
+		names := make([]string, 0, 2*n)
+		var todo []engine.Step
+		for _, r := range hit[:n] {
+			step, files, err := m.rejectPart(ctx, b, dir, parts[r.Part], r)
+			if err != nil {
+				return err
+			}
+			names, todo, written = append(names, files...), append(todo, step), append(written, r.Part)
+		}
+		if hit = hit[n:]; len(hit) == 0 && len(written) > 1 {
+			todo = append(todo, compile.JoinRejects(written))
+		}
+		if _, err := m.job(ctx, b, dir, todo); err != nil {
 			return err
 		}
-		_, layout, err := footer(filepath.Join(dir, compile.PartFile))
-		if err != nil {
-			return err
-		}
-		plan, err := m.plans.plan(ctx, b.spec, compile.IngestSource(b.ingest).WithLayout(layout))
-		if err != nil {
-			return err
-		}
-		p := compile.Part{FirstRow: part.GetFirstRow(), File: b.ingest.GetSourceFile(), Locations: part.GetLocations() != nil, Run: b.properties()}
-		if _, err := m.job(ctx, b, dir, steps(plan.RejectDuplicates(p, r))); err != nil {
-			return err
-		}
-		for name := range objects {
+		for _, name := range names {
 			if err := os.Remove(filepath.Join(dir, name)); err != nil {
 				return err
 			}
 		}
-		written = append(written, r.Part)
 	}
-	switch len(written) {
-	case 0:
-		return nil
-	case 1:
+	if len(written) == 1 {
 		return os.Rename(filepath.Join(dir, compile.PartRejectsFile(written[0])), filepath.Join(dir, compile.RejectsFile))
 	}
-	_, err := m.job(ctx, b, dir, steps(compile.JoinRejects(written)))
-	return err
+	return nil
+}
+
+// rejectPart brings a part's files and returns the step that rejects its duplicates, and the files' names.
+func (m *Mapper) rejectPart(ctx context.Context, b batch, dir string, part *typev1.StagedPart, r compile.Range) (engine.Step, []string, error) {
+	p := compile.Part{FirstRow: part.GetFirstRow(), File: b.ingest.GetSourceFile(), Data: fmt.Sprintf("part-%05d.parquet", r.Part), Run: b.properties()}
+	objects := map[string]*typev1.StagedObject{p.Data: part.GetData()}
+	names := []string{p.Data}
+	if part.GetLocations() != nil {
+		p.Locations = fmt.Sprintf("locations-%05d.parquet", r.Part)
+		objects[p.Locations] = part.GetLocations()
+		names = append(names, p.Locations)
+	}
+	if err := fetch(ctx, m.store, dir, objects); err != nil {
+		return engine.Step{}, nil, err
+	}
+	_, layout, err := footer(filepath.Join(dir, p.Data))
+	if err != nil {
+		return engine.Step{}, nil, err
+	}
+	plan, err := m.plans.plan(ctx, b.spec, compile.IngestSource(b.ingest).WithLayout(layout))
+	if err != nil {
+		return engine.Step{}, nil, err
+	}
+	return plan.RejectDuplicates(p, r), names, nil
 }
 
 // checkClosing holds the engine's counts against the files that were written.

@@ -47,7 +47,7 @@ type batch struct {
 }
 
 // oneThread is the number of rows up to which a job has nothing to share out: files of more have several row groups.
-const oneThread = 122_880
+const oneThread = 61_440
 
 func (b batch) threads() int {
 	if b.rows > 0 && b.rows <= oneThread {
@@ -73,8 +73,10 @@ type outcome struct {
 // mapPart maps the part in the folder dir.
 func (m *Mapper) mapPart(ctx context.Context, b batch, part *typev1.StagedPart, dir string) (*outcome, error) {
 	objects := map[string]*typev1.StagedObject{compile.PartFile: part.GetData()}
+	places := ""
 	if part.GetLocations() != nil {
-		objects[compile.LocationsFile] = part.GetLocations()
+		places = compile.LocationsFile
+		objects[places] = part.GetLocations()
 	}
 	source := compile.IngestSource(b.ingest)
 	for i, r := range b.spec.GetReferences() {
@@ -105,7 +107,7 @@ func (m *Mapper) mapPart(ctx context.Context, b batch, part *typev1.StagedPart, 
 	if err := m.checkLookups(ctx, b, plan, dir); err != nil {
 		return nil, err
 	}
-	p := compile.Part{FirstRow: part.GetFirstRow(), Rows: rows, File: b.ingest.GetSourceFile(), Locations: part.GetLocations() != nil, Run: b.properties()}
+	p := compile.Part{FirstRow: part.GetFirstRow(), Rows: rows, File: b.ingest.GetSourceFile(), Data: compile.PartFile, Locations: places, Run: b.properties()}
 	steps := plan.MapPart(p)
 	result, err := m.job(ctx, b, dir, steps)
 	if err != nil {

@@ -293,7 +293,7 @@ func TestTypedSourceMapsExactlyOrSaysWhatItWouldLose(t *testing.T) {
 	require.Equal(t, []string{"1: type i"}, reasons(t, r.rejects), "a number out of range is the row's error")
 	require.JSONEq(t, `{"i":70000,"d":"0.01","f":"0.1","day":"1970-01-01","at":"00:00:00","local":"1970-01-01 00:00:00","instant":"1970-01-01 00:00:00+00","bytes":"","flag":false}`, r.rejects[0].Record)
 	schema := b.open(r.parts[0].GetMapped()).Schema()
-	for i, want := range []arrow.DataType{arrow.PrimitiveTypes.Int64, arrow.PrimitiveTypes.Int16, &arrow.Decimal128Type{Precision: 20, Scale: 3}, arrow.PrimitiveTypes.Float64, arrow.FixedWidthTypes.Date32,
+	for i, want := range []arrow.DataType{arrow.PrimitiveTypes.Int64, arrow.PrimitiveTypes.Uint64, arrow.PrimitiveTypes.Int16, &arrow.Decimal128Type{Precision: 20, Scale: 3}, arrow.PrimitiveTypes.Float64, arrow.FixedWidthTypes.Date32,
 		arrow.FixedWidthTypes.Time64us, &arrow.TimestampType{Unit: arrow.Microsecond}, &arrow.TimestampType{Unit: arrow.Microsecond, TimeZone: "UTC"}, &arrow.TimestampType{Unit: arrow.Microsecond, TimeZone: "UTC"},
 		arrow.BinaryTypes.Binary, arrow.BinaryTypes.String, arrow.FixedWidthTypes.Boolean} {
 		require.True(t, arrow.TypeEqual(want, schema.Field(i).Type), "%s: want %s, got %s", schema.Field(i).Name, want, schema.Field(i).Type)

@@ -1,5 +1,6 @@
 -- map and write the rows that pass
 COPY (SELECT _row,
+    hash(_row, "m_a_string", "m_a_bool", "m_an_int16", "m_an_int64", "m_a_decimal", "m_a_float32", "m_a_date", "m_a_month", "m_a_time", "m_a_timestamp", "m_an_instant", "m_a_local", "m_an_offset", "m_some_hex", "m_some_base64", "m_a_uuid", "m_some_json") AS "_lume_hash",
     "m_a_string" AS "a_string",
     "m_a_bool" AS "a_bool",
     "m_an_int16" AS "an_int16",
@@ -122,7 +123,7 @@ TO 'mapped.parquet' (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1);
 
 -- count and digest the mapped rows
 SELECT (SELECT count(*) FROM read_parquet('mapped.parquet')),
-  (SELECT coalesce(sum(hash(_row, "a_string", "a_bool", "an_int16", "an_int64", "a_decimal", "a_float32", "a_date", "a_month", "a_time", "a_timestamp", "an_instant", "a_local", "an_offset", "some_hex", "some_base64", "a_uuid", "some_json")::HUGEINT), 0)::VARCHAR FROM read_parquet('mapped.parquet'));
+  (SELECT coalesce(sum("_lume_hash"::HUGEINT), 0)::VARCHAR FROM read_parquet('mapped.parquet'));
 
 -- keep what is rejected
 CREATE TEMP TABLE rejected AS
@@ -240,7 +241,8 @@ SELECT _row, list_filter([
 COPY (SELECT r._row, 'the batch' AS file, l.line AS line, l.byte AS byte, 'transform' AS stage, CAST(to_json(r.errors) AS VARCHAR) AS errors, CAST(json_object('x', s."x") AS VARCHAR) AS record, NULL::BLOB AS raw
 FROM rejected AS s
   JOIN reasons AS r ON r._row = s._row
-  LEFT JOIN read_parquet('locations.parquet', file_row_number=true) AS l ON r._row - 0 = l.file_row_number)
+  LEFT JOIN read_parquet('locations.parquet', file_row_number=true) AS l ON r._row - 0 = l.file_row_number
+ORDER BY r._row)
 TO 'rejects.parquet' (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1);
 
 -- count the records

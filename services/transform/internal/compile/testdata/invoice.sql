@@ -3,6 +3,7 @@ SELECT CAST(t."code" AS VARCHAR), count(*) FROM read_parquet('reference-0.parque
 
 -- map and write the rows that pass
 COPY (SELECT _row,
+    hash(_row, "m_invoice_id", "m_amount", "m_issued_on", "m_region", "v_status", "v_share", "m_run") AS "_lume_hash",
     "m_invoice_id" AS "invoice_id",
     "m_amount" AS "amount",
     "m_issued_on" AS "issued_on",
@@ -36,7 +37,7 @@ COPY (SELECT _row,
     "x_amount",
     CASE WHEN "c_amount"::VARCHAR = "x_amount" THEN "c_amount" WHEN regexp_full_match("x_amount", '[+-]?(?:[0-9]+(?:\.[0-9]{0,2}0*)?|\.[0-9]{1,2}0*)') THEN "c_amount" END AS "m_amount",
     "x_issued_on",
-    CASE WHEN "c_issued_on" BETWEEN TIMESTAMP '0001-01-01 00:00:00' AND TIMESTAMP '9999-12-31 23:59:59.999999' AND "x_issued_on" LIKE '__/__/____' AND "x_issued_on" >= '0' AND right("x_issued_on", 1) >= '0' THEN "c_issued_on"::DATE END AS "m_issued_on",
+    CASE WHEN "c_issued_on" BETWEEN TIMESTAMP '0001-01-01 00:00:00' AND TIMESTAMP '9999-12-31 23:59:59.999999' AND strlen("x_issued_on") = 10 AND "x_issued_on" >= '0' AND "x_issued_on"[10] >= '0' THEN "c_issued_on"::DATE END AS "m_issued_on",
     "x_region",
     "x_region" AS "m_region",
     "x_status",
@@ -89,12 +90,12 @@ COPY (SELECT _row,
 TO 'mapped.parquet' (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1);
 
 -- write the keys of batch rules
-COPY (SELECT m._row, m."invoice_id" AS k0, m."issued_on" AS k1, m."region" AS k2, hash(m._row, m."invoice_id", m."amount", m."issued_on", m."region", m."status", m."share", m."run") AS h FROM read_parquet('mapped.parquet') AS m)
+COPY (SELECT m._row, m."invoice_id" AS k0, m."issued_on" AS k1, m."region" AS k2, m."_lume_hash" AS h FROM read_parquet('mapped.parquet') AS m)
 TO 'keys.parquet' (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1);
 
 -- count and digest the mapped rows
 SELECT (SELECT count(*) FROM read_parquet('mapped.parquet')),
-  (SELECT coalesce(sum(h::HUGEINT), 0)::VARCHAR FROM read_parquet('keys.parquet')),
+  (SELECT coalesce(sum("_lume_hash"::HUGEINT), 0)::VARCHAR FROM read_parquet('mapped.parquet')),
   (SELECT count(*) FROM read_parquet('mapped.parquet') WHERE NOT (TRY((((100 // CASE WHEN length("region") = 0 THEN CAST('division by zero' AS BIGINT) ELSE length("region") END) > 3)) IS DISTINCT FROM false) IS TRUE));
 
 -- find the rest
@@ -144,7 +145,7 @@ SELECT _row, list_filter([
     "x_amount",
     CASE WHEN "c_amount"::VARCHAR = "x_amount" THEN "c_amount" WHEN regexp_full_match("x_amount", '[+-]?(?:[0-9]+(?:\.[0-9]{0,2}0*)?|\.[0-9]{1,2}0*)') THEN "c_amount" END AS "m_amount",
     "x_issued_on",
-    CASE WHEN "c_issued_on" BETWEEN TIMESTAMP '0001-01-01 00:00:00' AND TIMESTAMP '9999-12-31 23:59:59.999999' AND "x_issued_on" LIKE '__/__/____' AND "x_issued_on" >= '0' AND right("x_issued_on", 1) >= '0' THEN "c_issued_on"::DATE END AS "m_issued_on",
+    CASE WHEN "c_issued_on" BETWEEN TIMESTAMP '0001-01-01 00:00:00' AND TIMESTAMP '9999-12-31 23:59:59.999999' AND strlen("x_issued_on") = 10 AND "x_issued_on" >= '0' AND "x_issued_on"[10] >= '0' THEN "c_issued_on"::DATE END AS "m_issued_on",
     "x_region",
     "x_region" AS "m_region",
     "x_status",
@@ -192,7 +193,8 @@ SELECT _row, list_filter([
 COPY (SELECT r._row, 'the batch' AS file, l.line AS line, l.byte AS byte, 'transform' AS stage, CAST(to_json(r.errors) AS VARCHAR) AS errors, CAST(json_object('amt', s."amt", 'country', s."country", 'inv_no', s."inv_no", 'issued', s."issued", 'kind', s."kind", 'part', s."part", 'state', s."state", 'whole', s."whole") AS VARCHAR) AS record, NULL::BLOB AS raw
 FROM rejected AS s
   JOIN reasons AS r ON r._row = s._row
-  LEFT JOIN read_parquet('locations.parquet', file_row_number=true) AS l ON r._row - 0 = l.file_row_number)
+  LEFT JOIN read_parquet('locations.parquet', file_row_number=true) AS l ON r._row - 0 = l.file_row_number
+ORDER BY r._row)
 TO 'rejects.parquet' (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1);
 
 -- count the records
@@ -208,16 +210,28 @@ CREATE TEMP VIEW keys AS SELECT * FROM read_parquet(['keys-00000.parquet']);
 -- drop nothing
 CREATE TEMP TABLE dedup (_row BIGINT);
 
+-- find rows that hash alike in invoice_id
+CREATE TEMP TABLE alike_0 AS
+SELECT k.* FROM keys AS k
+  SEMI JOIN (SELECT hash(k0) AS alike FROM keys WHERE k0 IS NOT NULL GROUP BY alike HAVING count(*) > 1) AS a ON hash(k0) = a.alike
+  WHERE k0 IS NOT NULL;
+
 -- find rows that are equal in invoice_id
 CREATE TEMP TABLE dup_0 AS
-SELECT k._row, 0 AS rule, d.keep, left(concat_ws(', ', CAST(k.k0 AS VARCHAR)), 1000) AS value FROM keys AS k
-  JOIN (SELECT k0, min(_row) AS keep FROM keys WHERE k0 IS NOT NULL GROUP BY k0 HAVING count(*) > 1) AS d ON k.k0 = d.k0
+SELECT k._row, 0 AS rule, d.keep, left(concat_ws(', ', CAST(k.k0 AS VARCHAR)), 1000) AS value FROM alike_0 AS k
+  JOIN (SELECT k0, min(_row) AS keep FROM alike_0 GROUP BY k0 HAVING count(*) > 1) AS d ON k.k0 = d.k0
   WHERE k._row <> d.keep;
+
+-- find rows that hash alike in issued_on, region
+CREATE TEMP TABLE alike_1 AS
+SELECT k.* FROM keys AS k
+  SEMI JOIN (SELECT hash(k1, k2) AS alike FROM keys WHERE k1 IS NOT NULL AND k2 IS NOT NULL GROUP BY alike HAVING count(*) > 1) AS a ON hash(k1, k2) = a.alike
+  WHERE k1 IS NOT NULL AND k2 IS NOT NULL;
 
 -- find rows that are equal in issued_on, region
 CREATE TEMP TABLE dup_1 AS
-SELECT k._row, 1 AS rule, d.keep, left(concat_ws(', ', CAST(k.k1 AS VARCHAR), CAST(k.k2 AS VARCHAR)), 1000) AS value FROM keys AS k
-  JOIN (SELECT k1, k2, min(_row) AS keep FROM keys WHERE k1 IS NOT NULL AND k2 IS NOT NULL GROUP BY k1, k2 HAVING count(*) > 1) AS d ON k.k1 = d.k1 AND k.k2 = d.k2
+SELECT k._row, 1 AS rule, d.keep, left(concat_ws(', ', CAST(k.k1 AS VARCHAR), CAST(k.k2 AS VARCHAR)), 1000) AS value FROM alike_1 AS k
+  JOIN (SELECT k1, k2, min(_row) AS keep FROM alike_1 GROUP BY k1, k2 HAVING count(*) > 1) AS d ON k.k1 = d.k1 AND k.k2 = d.k2
   WHERE k._row <> d.keep;
 
 -- collect what is rejected

@@ -1,5 +1,6 @@
 -- map and write the rows that pass
 COPY (SELECT _row,
+    hash(_row, "m_id", "m_n") AS "_lume_hash",
     "m_id" AS "id",
     "m_n" AS "n"
   FROM (SELECT _row,
@@ -20,7 +21,7 @@ TO 'mapped.parquet' (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1);
 
 -- count and digest the mapped rows
 SELECT (SELECT count(*) FROM read_parquet('mapped.parquet')),
-  (SELECT coalesce(sum(hash(_row, "id", "n")::HUGEINT), 0)::VARCHAR FROM read_parquet('mapped.parquet'));
+  (SELECT coalesce(sum("_lume_hash"::HUGEINT), 0)::VARCHAR FROM read_parquet('mapped.parquet'));
 
 -- keep what is rejected
 CREATE TEMP TABLE rejected AS
@@ -49,7 +50,8 @@ SELECT _row, list_filter([
 COPY (SELECT r._row, 'the batch' AS file, l.line AS line, l.byte AS byte, 'transform' AS stage, CAST(to_json(r.errors) AS VARCHAR) AS errors, CAST(json_object('id', s."id", 'qty', s."qty") AS VARCHAR) AS record, NULL::BLOB AS raw
 FROM rejected AS s
   JOIN reasons AS r ON r._row = s._row
-  LEFT JOIN read_parquet('locations.parquet', file_row_number=true) AS l ON r._row - 0 = l.file_row_number)
+  LEFT JOIN read_parquet('locations.parquet', file_row_number=true) AS l ON r._row - 0 = l.file_row_number
+ORDER BY r._row)
 TO 'rejects.parquet' (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1);
 
 -- count the records

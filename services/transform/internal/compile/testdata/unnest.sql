@@ -1,6 +1,7 @@
 -- map the rows that pass
 COPY (SELECT _row,
     "_record",
+    hash(_row, "m_order_id", "m_sku", "m_qty") AS "_lume_hash",
     "m_order_id" AS "order_id",
     "m_sku" AS "sku",
     "m_qty" AS "qty"
@@ -45,12 +46,12 @@ ORDER BY _row)
 TO 'mapped.parquet' (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1);
 
 -- write the keys of batch rules
-COPY (SELECT m._row, v._record, m."order_id" AS k0, m."sku" AS k1, hash(m._row, m."order_id", m."sku", m."qty") AS h FROM read_parquet('mapped.parquet') AS m JOIN (SELECT _row, _record FROM read_parquet('valid.parquet')) AS v ON m._row = v._row)
+COPY (SELECT m._row, v._record, m."order_id" AS k0, m."sku" AS k1, m."_lume_hash" AS h FROM read_parquet('mapped.parquet') AS m JOIN (SELECT _row, _record FROM read_parquet('valid.parquet')) AS v ON m._row = v._row)
 TO 'keys.parquet' (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1);
 
 -- count and digest the mapped rows
 SELECT (SELECT count(*) FROM read_parquet('mapped.parquet')),
-  (SELECT coalesce(sum(h::HUGEINT), 0)::VARCHAR FROM read_parquet('keys.parquet'));
+  (SELECT coalesce(sum("_lume_hash"::HUGEINT), 0)::VARCHAR FROM read_parquet('mapped.parquet'));
 
 -- keep what is rejected
 CREATE TEMP TABLE rejected AS
@@ -94,7 +95,8 @@ WHERE fatal IS NOT NULL ORDER BY r._row LIMIT 1;
 COPY (SELECT r._row, 'the batch' AS file, l.line AS line, l.byte AS byte, 'transform' AS stage, CAST(to_json(r.errors) AS VARCHAR) AS errors, s."_raw" AS record, NULL::BLOB AS raw
 FROM rejected AS s
   JOIN reasons AS r ON r._row = s._row
-  LEFT JOIN read_parquet('locations.parquet', file_row_number=true) AS l ON r._row - 0 = l.file_row_number)
+  LEFT JOIN read_parquet('locations.parquet', file_row_number=true) AS l ON r._row - 0 = l.file_row_number
+ORDER BY r._row)
 TO 'rejects.parquet' (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1);
 
 -- count the records
@@ -107,10 +109,16 @@ SELECT (SELECT count(DISTINCT s."_record") FROM read_parquet('part.parquet', fil
 -- read the keys
 CREATE TEMP VIEW keys AS SELECT * FROM read_parquet(['keys-00000.parquet']);
 
+-- find rows that hash alike in order_id, sku
+CREATE TEMP TABLE alike_0 AS
+SELECT k.* FROM keys AS k
+  SEMI JOIN (SELECT hash(k0, k1) AS alike FROM keys WHERE k0 IS NOT NULL AND k1 IS NOT NULL GROUP BY alike HAVING count(*) > 1) AS a ON hash(k0, k1) = a.alike
+  WHERE k0 IS NOT NULL AND k1 IS NOT NULL;
+
 -- drop rows with the key of another
 CREATE TEMP TABLE dedup AS
-SELECT k._row FROM keys AS k
-  JOIN (SELECT k0, k1, max(_row) AS keep FROM keys WHERE k0 IS NOT NULL AND k1 IS NOT NULL GROUP BY k0, k1 HAVING count(*) > 1) AS d ON k.k0 = d.k0 AND k.k1 = d.k1
+SELECT k._row FROM alike_0 AS k
+  JOIN (SELECT k0, k1, max(_row) AS keep FROM alike_0 GROUP BY k0, k1 HAVING count(*) > 1) AS d ON k.k0 = d.k0 AND k.k1 = d.k1
   WHERE k._row <> d.keep;
 
 -- look at the others
