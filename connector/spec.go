@@ -44,7 +44,9 @@ type Spec struct {
 	Source, Target bool
 	// ObjectStore is true if sources are objects and targets are prefixes.
 	ObjectStore bool
-	Fields      []Field
+	// Query is the syntax of the source's queries; nil if it is an object store.
+	Query  *QuerySyntax
+	Fields []Field
 }
 
 // Field returns the field of that name.

@@ -32,7 +32,7 @@ const (
 )
 
 var spec = connector.Spec{
-	Type: "postgres", Title: "PostgreSQL", Source: true, Target: true,
+	Type: "postgres", Title: "PostgreSQL", Source: true, Target: true, Query: &syntax,
 	Doc: "Reads the rows of a query, and loads tables by binary COPY in one transaction. Works with PostgreSQL 12 and later.",
 	Fields: []connector.Field{
 		{Name: "host", Type: connector.String, Required: true, Address: true, Doc: "Name or address of the server.", Example: "db.example.com"},

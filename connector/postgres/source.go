@@ -13,7 +13,6 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/lume-data/lume/connector"
-	"github.com/lume-data/lume/connector/internal/sqlquery"
 )
 
 const (
@@ -29,7 +28,7 @@ const (
 var snapshot = pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
 
 // syntax is what of PostgreSQL's SQL must be known to bind a placeholder.
-var syntax = sqlquery.Syntax{Param: dialect.Param, EscapeStrings: true, DollarQuotes: true, NestedComments: true}
+var syntax = connector.QuerySyntax{Param: dialect.Param, EscapeStrings: true, DollarQuotes: true, NestedComments: true}
 
 // prepared is a query that the server has parsed.
 type prepared struct {
@@ -42,7 +41,7 @@ type prepared struct {
 
 // prepare parses a query on the server, and says what its columns become.
 func prepare(ctx context.Context, conn *pgx.Conn, query string, bound bool) (*prepared, error) {
-	bind, err := sqlquery.Bind(query, syntax, bound)
+	bind, err := syntax.Bind(query, bound)
 	if err != nil {
 		return nil, err
 	}

@@ -15,7 +15,6 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
 	"github.com/lume-data/lume/connector"
-	"github.com/lume-data/lume/connector/internal/sqlquery"
 )
 
 const (
@@ -25,7 +24,7 @@ const (
 )
 
 // syntax is what of SQLite's SQL must be known to bind a placeholder.
-var syntax = sqlquery.Syntax{Param: dialect.Param, Backticks: true, Brackets: true, NamedParams: true}
+var syntax = connector.QuerySyntax{Param: dialect.Param, Backticks: true, Brackets: true, NamedParams: true}
 
 // Describe implements connector.RowSource.
 func (c *Connector) Describe(ctx context.Context, query string, bound bool) ([]connector.Column, error) {
@@ -38,7 +37,7 @@ func (c *Connector) Describe(ctx context.Context, query string, bound bool) ([]c
 
 // Query implements connector.RowSource. The rows are read in one transaction of a connection that cannot write.
 func (c *Connector) Query(ctx context.Context, query, sourcePath string, bound bool) (connector.RowStream, error) {
-	bind, err := sqlquery.Bind(query, syntax, bound)
+	bind, err := syntax.Bind(query, bound)
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +53,7 @@ func (c *Connector) Query(ctx context.Context, query, sourcePath string, bound b
 	return stream, nil
 }
 
-func (s *session) start(ctx context.Context, query sqlquery.Query, sourcePath string) (*stream, error) {
+func (s *session) start(ctx context.Context, query connector.BoundQuery, sourcePath string) (*stream, error) {
 	if _, err := s.ExecContext(ctx, "BEGIN"); err != nil {
 		return nil, coded(ctx, err)
 	}

@@ -21,7 +21,7 @@ import (
 const busyTimeout = 30 * time.Second
 
 var spec = connector.Spec{
-	Type: "sqlite", Title: "SQLite", Source: true, Target: true,
+	Type: "sqlite", Title: "SQLite", Source: true, Target: true, Query: &syntax,
 	Doc: "A SQLite database file on the machine that runs ingest and egress. The file must lie below one of the roots that the " +
 		"operator allows (`--root`), and is created by the first load.",
 	Fields: []connector.Field{

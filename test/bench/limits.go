@@ -99,8 +99,7 @@ CHECKPOINT;`
 		return 0, err
 	}
 	const decimal = `'^[+-]?[0-9]{1,10}(\.[0-9]{1,2})?$'`
-	// A day that the month does not have makes to_date fail, so that it is looked up before; a function that catches the error
-	// takes three times as long.
+	// A day that the month does not have would make to_date fail, and the whole statement with it.
 	const day = `CASE WHEN issued ~ '^[0-9]{2}/(0[1-9]|1[0-2])/[0-9]{4}$' THEN substr(issued, 1, 2)::int BETWEEN 1 AND
     date_part('day', make_date(substr(issued, 7, 4)::int, substr(issued, 4, 2)::int, 1) + interval '1 month - 1 day') ELSE false END`
 	const iso = `'^[0-9]{4}-[0-9]{2}-[0-9]{2}$'`

@@ -18,8 +18,17 @@ type Dialect struct {
 	Insert string
 	// Now is an expression for the time of the database.
 	Now string
-	// Text, BigInt, JSON and Bytes are the types of bookkeeping columns, Instant that of a time.
-	Text, BigInt, JSON, Bytes, Instant string
+	// Text, BigInt, JSON and Bytes are the types of bookkeeping columns, Instant that of a time. LongText is the type of text
+	// that is no key and can be long; default Text.
+	Text, LongText, BigInt, JSON, Bytes, Instant string
+	// Create writes the statement that creates a table with these lines unless it exists; nil for CREATE TABLE IF NOT EXISTS.
+	Create func(table, lines string) string
+	// InsertNew writes an insert of one row (names and values are lists) that affects no row if one with its keys is there; nil
+	// for ON CONFLICT DO NOTHING.
+	InsertNew func(table, names, values string, keys []string) string
+	// OnConflict writes the end of an insert that replaces rows with equal keys by setting columns (at least one) to what the
+	// new row has; nil for ON CONFLICT … DO UPDATE. Systems that have no such insert do not use [Plan.InsertFrom] for upsert.
+	OnConflict func(keys, columns []string) string
 	// TableOptions ends a CREATE TABLE.
 	TableOptions string
 }
@@ -52,6 +61,14 @@ func (d Dialect) Params(first, n int) string {
 
 // DoubleQuote quotes a name as standard SQL does.
 func DoubleQuote(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
+
+// longText is the type of text that is no key.
+func (d Dialect) longText() string {
+	if d.LongText == "" {
+		return d.Text
+	}
+	return d.LongText
+}
 
 // insert is how an insert of rows starts.
 func (d Dialect) insert() string {

@@ -18,9 +18,12 @@ const (
 // flow_version, version_digest, attempt, fence.
 func (p Plan) InsertMarker() string {
 	d := p.Dialect
-	return fmt.Sprintf("INSERT INTO %s (%s) VALUES (%s, %s) ON CONFLICT DO NOTHING", d.Table(p.Runs),
-		d.Names([]string{"run_id", "target", "state", "flow_version", "version_digest", "attempt", "fence", "start_time"}),
-		d.Params(1, 7), d.Now)
+	names := d.Names([]string{"run_id", "target", "state", "flow_version", "version_digest", "attempt", "fence", "start_time"})
+	values := d.Params(1, 7) + ", " + d.Now
+	if d.InsertNew != nil {
+		return d.InsertNew(d.Table(p.Runs), names, values, []string{"run_id", "target"})
+	}
+	return fmt.Sprintf("INSERT INTO %s (%s) VALUES (%s) ON CONFLICT DO NOTHING", d.Table(p.Runs), names, values)
 }
 
 // MarkerArgs are the parameters of InsertMarker for a load.

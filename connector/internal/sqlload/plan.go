@@ -95,7 +95,7 @@ func (p Plan) CreateTarget() string {
 // not JSON text.
 func (p Plan) CreateRejects() string {
 	d := p.Dialect
-	types := []string{d.Text + " NOT NULL", d.BigInt, d.Text, d.BigInt, d.BigInt, d.Text + " NOT NULL", d.JSON + " NOT NULL", d.JSON, d.Bytes}
+	types := []string{d.Text + " NOT NULL", d.BigInt, d.longText(), d.BigInt, d.BigInt, d.Text + " NOT NULL", d.JSON + " NOT NULL", d.JSON, d.Bytes}
 	lines := make([]string, len(RejectColumns))
 	for i, name := range RejectColumns {
 		lines[i] = d.Quote(name) + " " + types[i]
@@ -114,7 +114,7 @@ func (p Plan) CreateRuns() string {
 		d.Quote("version_digest") + " " + d.Text + " NOT NULL",
 		d.Quote("attempt") + " " + d.BigInt + " NOT NULL",
 		d.Quote("fence") + " " + d.BigInt + " NOT NULL",
-		d.Quote("receipt") + " " + d.Text,
+		d.Quote("receipt") + " " + d.longText(),
 		d.Quote("start_time") + " " + d.Instant + " NOT NULL",
 		d.Quote("end_time") + " " + d.Instant,
 		"PRIMARY KEY (" + d.Names([]string{"run_id", "target"}) + ")",
@@ -122,6 +122,9 @@ func (p Plan) CreateRuns() string {
 }
 
 func (d Dialect) create(t Table, lines []string) string {
+	if d.Create != nil {
+		return d.Create(d.Table(t), strings.Join(lines, ",\n  "))
+	}
 	return fmt.Sprintf("CREATE TABLE IF NOT EXISTS %s (\n  %s\n)%s", d.Table(t), strings.Join(lines, ",\n  "), d.TableOptions)
 }
 
@@ -152,16 +155,22 @@ func (p Plan) onConflict() string {
 	if p.Mode != connector.Upsert {
 		return ""
 	}
-	d := p.Dialect
-	var set []string
+	var columns []string
 	for _, c := range p.Columns {
 		if !c.Key {
-			set = append(set, d.Quote(c.Name)+" = excluded."+d.Quote(c.Name))
+			columns = append(columns, c.Name)
 		}
 	}
-	if len(set) == 0 {
-		key := d.Quote(p.Keys[0])
-		set = []string{key + " = excluded." + key}
+	if len(columns) == 0 {
+		columns = p.Keys[:1]
+	}
+	d := p.Dialect
+	if d.OnConflict != nil {
+		return d.OnConflict(p.Keys, columns)
+	}
+	set := make([]string, len(columns))
+	for i, name := range columns {
+		set[i] = d.Quote(name) + " = excluded." + d.Quote(name)
 	}
 	return fmt.Sprintf(" ON CONFLICT (%s) DO UPDATE SET %s", d.Names(p.Keys), strings.Join(set, ", "))
 }

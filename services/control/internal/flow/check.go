@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -21,7 +22,6 @@ const (
 	reasonRole         = "CONNECTOR_ROLE"
 	reasonNoConnector  = "CONNECTOR_NOT_FOUND"
 	reasonNotSupported = "NOT_SUPPORTED"
-	reasonPlaceholder  = "PLACEHOLDER"
 )
 
 // Names that expressions or targets use for something else.
@@ -81,13 +81,7 @@ func (c *checker) source() {
 		}
 	}
 	if q, isQuery := source.GetFormat().(*flowv1.Source_Query); isQuery {
-		n, problem := placeholders(q.Query)
-		switch {
-		case problem != "":
-			c.add("source.query", reasonInvalid, "%s", problem)
-		case n == 0:
-			c.add("source.query", reasonPlaceholder, "must use %s, outside of strings and comments, so that a run reads its own batch", contract.Placeholder)
-		}
+		c.query("source.query", kind, q.Query, true)
 		if source.GetCompression() != "" {
 			c.add("source.compression", reasonConflict, "has no meaning for a query")
 		}
@@ -100,6 +94,18 @@ func (c *checker) source() {
 		if u.GetAs() == runName || strings.HasPrefix(u.GetAs(), reservedPrefix) {
 			c.add("unnest.as", reasonReserved, "%s is reserved: choose another name", u.GetAs())
 		}
+	}
+}
+
+// query checks that the batch can be bound to a query of a source (bound), or that a reference's query is of no batch.
+func (c *checker) query(field string, kind contract.Spec, query string, bound bool) {
+	if kind.Query == nil {
+		return // Not a database; that is told elsewhere.
+	}
+	_, err := kind.Query.Bind(query, bound)
+	var e *contract.Error
+	if errors.As(err, &e) {
+		c.add(field, e.Reason, "%s: %s", e.Message, e.Next)
 	}
 }
 
@@ -156,13 +162,7 @@ func (c *checker) references() {
 		kind, ok := c.connector(at+".connector", ref.GetConnector())
 		query, isQuery := ref.GetFormat().(*flowv1.Reference_Query)
 		if isQuery {
-			n, problem := placeholders(query.Query)
-			switch {
-			case problem != "":
-				c.add(at+".query", reasonInvalid, "%s", problem)
-			case n > 0:
-				c.add(at+".query", reasonPlaceholder, "must not use %s: a reference is the same for every batch", contract.Placeholder)
-			}
+			c.query(at+".query", kind, query.Query, false)
 		}
 		if !ok {
 			continue

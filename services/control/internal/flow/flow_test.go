@@ -1,7 +1,7 @@
 package flow
 
 import (
-	"strings"
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -12,59 +12,12 @@ import (
 	flowv1 "github.com/lume-data/lume/gen/lume/flow/v1"
 )
 
-func TestOnlyPlaceholdersOutsideOfStringsNamesAndCommentsCount(t *testing.T) {
-	t.Parallel()
-	for query, want := range map[string]int{
-		"SELECT * FROM t WHERE b = :source_path":                           1,
-		"SELECT :source_path, :source_path":                                2,
-		"SELECT ':source_path'":                                            0,
-		"SELECT 'it''s :source_path'":                                      0,
-		`SELECT E'\' :source_path' `:                                       0,
-		`SELECT ":source_path"`:                                            0,
-		"SELECT `:source_path`":                                            0,
-		"SELECT 1 -- :source_path":                                         0,
-		"SELECT 1 -- x\n, :source_path":                                    1,
-		"SELECT 1 -- x\r, :source_path":                                    1,
-		"SELECT /* :source_path /* nested */ :source_path */ :source_path": 1,
-		"SELECT $$ :source_path $$, $x$ $$ :source_path $x$":               0,
-		"SELECT a$b$, :source_path, c$b$":                                  1,
-		"SELECT x::source_path":                                            0,
-		"SELECT :source_paths":                                             0,
-		"SELECT :source_path::text":                                        1,
-		"SELECT a:source_path":                                             1,
-		"SELECT $1, :source_path":                                          1,
-	} {
-		n, problem := placeholders(query)
-		require.Empty(t, problem, query)
-		require.Equal(t, want, n, query)
-	}
-	for _, query := range []string{"SELECT 'x", `SELECT "x`, "SELECT /* x", "SELECT $$ x", "SELECT `x"} {
-		_, problem := placeholders(query)
-		require.NotEmpty(t, problem, query)
-	}
-}
-
-func FuzzPlaceholders(f *testing.F) {
-	f.Add("SELECT ':source_path' -- :source_path\n:source_path /* $$ */ $x$ :source_path $x$")
-	f.Fuzz(func(t *testing.T, query string) {
-		n, problem := placeholders(query)
-		if problem != "" {
-			return
-		}
-		if n > strings.Count(query, contract.Placeholder) {
-			t.Fatalf("%d placeholders in %q", n, query)
-		}
-		// A placeholder in a line of its own is always seen, unless a line comment or the like is still open: none is.
-		if more, problem := placeholders(query + "\n " + contract.Placeholder); problem != "" || more != n+1 {
-			t.Fatalf("%d placeholders, then %d (%s), in %q", n, more, problem, query)
-		}
-	})
-}
+var syntax = contract.QuerySyntax{Param: func(n int) string { return fmt.Sprintf("$%d", n) }}
 
 func kinds(name string) (contract.Spec, bool) {
 	specs := map[string]contract.Spec{
 		"bucket": {Type: "bucket", Source: true, Target: true, ObjectStore: true},
-		"db":     {Type: "db", Source: true, Target: true},
+		"db":     {Type: "db", Source: true, Target: true, Query: &syntax},
 		"reader": {Type: "reader", Source: true},
 		"writer": {Type: "writer", Target: true},
 	}
@@ -104,8 +57,8 @@ func TestEachMistakeIsToldAtItsPlace(t *testing.T) {
 		"no source":             {func(f *flowv1.Flow) { f.Source.Connector = "writer" }, []string{"source.connector CONNECTOR_ROLE"}},
 		"csv of a database":     {func(f *flowv1.Flow) { f.Source.Connector = "db" }, []string{"source.query REQUIRED"}},
 		"query of a bucket":     {func(f *flowv1.Flow) { f.Source = query(":source_path"); f.Source.Connector = "bucket" }, []string{"source.query CONNECTOR_ROLE"}},
-		"no placeholder":        {func(f *flowv1.Flow) { f.Source = query("SELECT ':source_path'") }, []string{"source.query PLACEHOLDER"}},
-		"open string":           {func(f *flowv1.Flow) { f.Source = query("SELECT ':source_path") }, []string{"source.query INVALID_VALUE"}},
+		"no placeholder":        {func(f *flowv1.Flow) { f.Source = query("SELECT ':source_path'") }, []string{"source.query QUERY_WITHOUT_PLACEHOLDER"}},
+		"open string":           {func(f *flowv1.Flow) { f.Source = query("SELECT ':source_path") }, []string{"source.query QUERY_UNTERMINATED"}},
 		"compressed query":      {func(f *flowv1.Flow) { f.Source = query(":source_path"); f.Source.Compression = "gzip" }, []string{"source.compression CONFLICTING_FIELDS"}},
 		"quote is delimiter":    {csv(&flowv1.Csv{Delimiter: proto.String(`"`)}), []string{"source.csv.quote CONFLICTING_FIELDS"}},
 		"line end as delimiter": {csv(&flowv1.Csv{Delimiter: proto.String("\n")}), []string{"source.csv.delimiter INVALID_VALUE"}},
@@ -114,7 +67,7 @@ func TestEachMistakeIsToldAtItsPlace(t *testing.T) {
 		"unnest of csv":         {func(f *flowv1.Flow) { f.Unnest = &flowv1.Unnest{Path: "a", As: "run"} }, []string{"unnest CONFLICTING_FIELDS", "unnest.as RESERVED_NAME"}},
 		"reference of a bucket": {reference(&flowv1.Reference{Name: "r", Connector: "bucket"}), []string{"references[0].path REQUIRED"}},
 		"reference by query":    {reference(&flowv1.Reference{Name: "r", Connector: "db"}), []string{"references[0].query REQUIRED"}},
-		"reference by batch":    {reference(&flowv1.Reference{Name: "r", Connector: "db", Format: &flowv1.Reference_Query{Query: ":source_path"}}), []string{"references[0].query PLACEHOLDER"}},
+		"reference by batch":    {reference(&flowv1.Reference{Name: "r", Connector: "db", Format: &flowv1.Reference_Query{Query: ":source_path"}}), []string{"references[0].query QUERY_WITH_PLACEHOLDER"}},
 		"reference with both":   {reference(&flowv1.Reference{Name: "r", Connector: "db", Path: "p", Format: &flowv1.Reference_Query{Query: "SELECT 1"}}), []string{"references[0].path CONFLICTING_FIELDS"}},
 		"case of columns":       {func(f *flowv1.Flow) { f.Columns[1].Name = "ID" }, []string{"columns[1].name DUPLICATE_NAME"}},
 		"reserved row":          {func(f *flowv1.Flow) { f.Columns[1].Name = "_ROW" }, []string{"columns[1].name RESERVED_NAME"}},

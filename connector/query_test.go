@@ -1,4 +1,4 @@
-package sqlquery_test
+package connector_test
 
 import (
 	"fmt"
@@ -8,18 +8,18 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/lume-data/lume/connector"
-	"github.com/lume-data/lume/connector/internal/sqlquery"
 )
 
 var (
-	postgres = sqlquery.Syntax{Param: func(n int) string { return fmt.Sprintf("$%d", n) }, EscapeStrings: true, DollarQuotes: true, NestedComments: true}
-	sqlite   = sqlquery.Syntax{Param: func(n int) string { return fmt.Sprintf("?%d", n) }, Backticks: true, Brackets: true, NamedParams: true}
+	postgres = connector.QuerySyntax{Param: func(n int) string { return fmt.Sprintf("$%d", n) }, EscapeStrings: true, DollarQuotes: true, NestedComments: true}
+	sqlite   = connector.QuerySyntax{Param: func(n int) string { return fmt.Sprintf("?%d", n) }, Backticks: true, Brackets: true, NamedParams: true}
+	mysql    = connector.QuerySyntax{Param: func(int) string { return "?" }, Backslashes: `'"`, Backticks: true, LineComments: []string{"#"}, BlankAfterDashes: true, NamedParams: true}
 )
 
 func TestPlaceholdersAreBoundAndNothingElseIsTouched(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
-		syntax      sqlquery.Syntax
+		syntax      connector.QuerySyntax
 		query, want string
 	}{
 		{postgres, "SELECT :source_path", "SELECT  $1 "},
@@ -31,9 +31,12 @@ func TestPlaceholdersAreBoundAndNothingElseIsTouched(t *testing.T) {
 		{postgres, "SELECT x::source_path, :source_path::text, :source_pathx", "SELECT x::source_path,  $1 ::text, :source_pathx"},
 		{postgres, "SELECT data ? 'a' AND data @> '{}' AND a[1:2] = :source_path", "SELECT data ? 'a' AND data @> '{}' AND a[1:2] =  $1 "},
 		{sqlite, "SELECT [:source_path], `:source_path`, 'a\\', :source_path", "SELECT [:source_path], `:source_path`, 'a\\',  ?1 "},
+		{sqlite, "SELECT [a]] :source_path], :source_path", "SELECT [a]] :source_path],  ?1 "},
+		{mysql, `SELECT 'a\' :source_path', "\" :source_path", `+"`\\`, :source_path", `SELECT 'a\' :source_path', "\" :source_path", `+"`\\`,  ? "},
+		{mysql, "SELECT 1 # :source_path\n, 2--:source_path -- :source_path\n", "SELECT 1 # :source_path\n, 2-- ?  -- :source_path\n"},
 		{sqlite, "SELECT :source_path /* /* */ , :source_path", "SELECT  ?1  /* /* */ ,  ?2 "},
 	} {
-		q, err := sqlquery.Bind(c.query, c.syntax, true)
+		q, err := c.syntax.Bind(c.query, true)
 		require.NoError(t, err, c.query)
 		require.Equal(t, c.want, q.Text)
 	}
@@ -42,7 +45,7 @@ func TestPlaceholdersAreBoundAndNothingElseIsTouched(t *testing.T) {
 func TestAQueryThatCannotBeBoundIsRefused(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
-		syntax        sqlquery.Syntax
+		syntax        connector.QuerySyntax
 		query, reason string
 		bound         bool
 	}{
@@ -60,7 +63,7 @@ func TestAQueryThatCannotBeBoundIsRefused(t *testing.T) {
 		{sqlite, "SELECT :other, :source_path", "QUERY_PARAMETER", true},
 		{sqlite, "SELECT :source_path; ATTACH 'x' AS y", "QUERY_STATEMENTS", true},
 	} {
-		_, err := sqlquery.Bind(c.query, c.syntax, c.bound)
+		_, err := c.syntax.Bind(c.query, c.bound)
 		var e *connector.Error
 		require.ErrorAs(t, err, &e, c.query)
 		require.Equal(t, c.reason, e.Reason, c.query)
@@ -77,9 +80,9 @@ func FuzzBind(f *testing.F) {
 		if strings.Contains(query, "⟦") {
 			t.Skip("the mark of parameters is in the query")
 		}
-		for _, syntax := range []sqlquery.Syntax{postgres, sqlite} {
+		for _, syntax := range []connector.QuerySyntax{postgres, sqlite, mysql} {
 			syntax.Param = func(n int) string { return fmt.Sprintf("⟦%d⟧", n) }
-			q, err := sqlquery.Bind(query, syntax, true)
+			q, err := syntax.Bind(query, true)
 			if err != nil {
 				continue
 			}
