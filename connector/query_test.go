@@ -32,7 +32,7 @@ func TestPlaceholdersAreBoundAndNothingElseIsTouched(t *testing.T) {
 		{postgres, "SELECT data ? 'a' AND data @> '{}' AND a[1:2] = :source_path", "SELECT data ? 'a' AND data @> '{}' AND a[1:2] =  $1 "},
 		{sqlite, "SELECT [:source_path], `:source_path`, 'a\\', :source_path", "SELECT [:source_path], `:source_path`, 'a\\',  ?1 "},
 		{sqlite, "SELECT [a]] :source_path], :source_path", "SELECT [a]] :source_path],  ?1 "},
-		{mysql, `SELECT 'a\' :source_path', "\" :source_path", `+"`\\`, :source_path", `SELECT 'a\' :source_path', "\" :source_path", `+"`\\`,  ? "},
+		{mysql, `SELECT 'a\' :source_path', "\" :source_path", ` + "`\\`, :source_path", `SELECT 'a\' :source_path', "\" :source_path", ` + "`\\`,  ? "},
 		{mysql, "SELECT 1 # :source_path\n, 2--:source_path -- :source_path\n", "SELECT 1 # :source_path\n, 2-- ?  -- :source_path\n"},
 		{sqlite, "SELECT :source_path /* /* */ , :source_path", "SELECT  ?1  /* /* */ ,  ?2 "},
 	} {
