@@ -102,6 +102,44 @@ target: {%s, mode: append}
 			require.GreaterOrEqual(t, r.GetCoordinate().GetRow(), int64(5_000))
 		}
 	}},
+	{"no row is lost or moved in a batch of many row groups, through a join, lists, a filter and a unique key", func(t *testing.T, b bench) {
+		const n = 300_000
+		list := append(orders(1, n, 900), orders(1, 200, 0)...)
+		want := good(list[:n])
+		for _, o := range list[n:] {
+			if _, there := want[o.id]; !there {
+				want[o.id] = o.row() // The first with this key was rejected.
+			}
+		}
+		rejected := len(list) - len(want)
+		var ids []string
+		for id := int64(1012); id < 1032; id++ {
+			ids = append(ids, fmt.Sprint(id))
+			delete(want, id)
+		}
+		filtered := len(list) - rejected - len(want)
+		names := b.files.put(t, "names.csv", []byte("code,title\nnorth,north\nsüd,süd\n东,东\n"))
+		version := b.publish(t, fmt.Sprintf(`
+name: %s
+source: {connector: %s, csv: {}}
+references: [{name: regions, connector: %s, path: %q, key: code, on: trim(region), required: true}]
+filter: CAST(id AS BIGINT) NOT IN (%s)
+limits: {part_bytes: 8388608}
+columns:
+  - {name: id, type: int64, key: true}
+  - {name: name, type: string, required: true}
+  - {name: amount, type: "decimal(12,2)"}
+  - {name: issued, type: date}
+  - {name: region, type: string, from: regions.title, one_of: [a, b, c, d, e, f, g, h, i, north, süd, 东]}
+target: {%s, mode: append}
+`, fresh("flow"), b.files.connector, b.files.connector, names, strings.Join(ids, ", "), b.target.yaml))
+		run := b.execute(t, version, b.files.put(t, "a.csv", encodeCSV(t, list)))
+		inState(t, partial, run)
+		same(t, want, b.target.rows(t))
+		counts := run.GetReceipt().GetCounts()
+		require.EqualValues(t, filtered, counts.GetFiltered())
+		require.EqualValues(t, rejected, counts.GetRejected())
+	}},
 	{"the same batch in any number of parts has the same output digest", func(t *testing.T, b bench) {
 		data := encodeCSV(t, orders(1, 3_000, 9))
 		digests := map[string]bool{}

@@ -90,6 +90,11 @@ func (a *app) document(path string) (*document, error) {
 	if err != nil {
 		return nil, err
 	}
+	return parse(path, text)
+}
+
+// parse reads the text of a document; path is its name in errors.
+func parse(path string, text []byte) (*document, error) {
 	doc := &document{path: path, text: text, root: &yaml.Node{}}
 	if err := yaml.Unmarshal(text, doc.root); err != nil {
 		return nil, &fileError{path: path, lines: []string{strings.TrimPrefix(err.Error(), "yaml: ")}}

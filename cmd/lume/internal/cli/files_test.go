@@ -7,6 +7,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
 
 	flowv1 "github.com/lume-data/lume/gen/lume/flow/v1"
 	"github.com/lume-data/lume/internal/fault"
@@ -95,4 +97,39 @@ func TestASecretOfAFileIsNotRepeatedInAnError(t *testing.T) {
 	_, err := (&app{}).connectorOf(doc, nil)
 	require.ErrorContains(t, err, ":4:13 secrets.password")
 	require.NotContains(t, err.Error(), "8675309")
+}
+
+// FuzzFlowFile holds that any text is a flow that means the same when it is written and read again, or an error with a
+// place in the file; and that the place of any field can be asked for.
+func FuzzFlowFile(f *testing.F) {
+	for _, seed := range []string{
+		validFlow, `{"name": "x", "source": {"connector": "c", "json": {"records": "$.a"}}, "columns": [{"name": "a", "type": "int64", "onError": null}]}`,
+		"a: &a {b: *a}\n", "columns:\n- &c {name: a}\n- *c\n", "name: !!binary aGk=\n", "name: |\n  x\n", "---\na: 1\n---\nb: 2\n", "\xff\xfe", "[]", "",
+	} {
+		f.Add([]byte(seed), "flow.spec.columns[1].on_error.default")
+	}
+	f.Add([]byte(validFlow), `targets[0].labels["a]b"]..[`)
+	f.Fuzz(func(t *testing.T, text []byte, field string) {
+		doc, err := parse("flow.yaml", text)
+		if err == nil {
+			line, column, _ := doc.find(field)
+			require.Positive(t, line)
+			require.Positive(t, column)
+			spec := &flowv1.Flow{}
+			if err = doc.decodeValid(spec); err == nil {
+				written, err := protojson.Marshal(spec)
+				require.NoError(t, err)
+				again, err := parse("flow.json", written)
+				require.NoError(t, err)
+				back := &flowv1.Flow{}
+				require.NoError(t, again.decodeValid(back))
+				require.True(t, proto.Equal(spec, back), "%s", written)
+				return
+			}
+		}
+		var place *fileError
+		require.ErrorAs(t, err, &place)
+		require.NotEmpty(t, place.lines)
+		require.Contains(t, err.Error(), "flow.yaml")
+	})
 }
