@@ -10,7 +10,9 @@ export LUME_DATA=$DEMO_DIR/lume
 batch=$DEMO_DIR/inbox/batch-001.csv
 lume=$bin/lume
 
-step() { printf '\n\033[1m%s\033[0m\n' "$*"; }
+bold='' plain=''
+if [ -t 1 ]; then bold=$'\033[1m' plain=$'\033[0m'; fi
+step() { printf '\n%s%s%s\n' "$bold" "$*" "$plain"; }
 
 # A demo that was left running would hold the folder.
 if [ -f "$LUME_DATA/endpoints.json" ]; then

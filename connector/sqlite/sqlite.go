@@ -133,7 +133,7 @@ func (c *Connector) confine(how access) error {
 		return &connector.Error{Kind: connector.KindConflict, Reason: "NOT_A_FILE", Message: "the path is not a file"}
 	case errors.Is(err, fs.ErrNotExist) && how != create:
 		return &connector.Error{Kind: connector.KindNotFound, Reason: "DATABASE_NOT_FOUND", Message: "the database file does not exist",
-			Next: "check path of the connector; the first load creates the file"}
+			Next: "check path of the connector; a flow whose target says `create: true` creates the file with its first load"}
 	case errors.Is(err, fs.ErrNotExist):
 		// Only a name that os.Root can create is one that SQLite may create.
 		file, err := root.OpenFile(c.name, os.O_RDWR|os.O_CREATE, 0o600)

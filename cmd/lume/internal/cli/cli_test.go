@@ -66,6 +66,8 @@ func TestAnExistingLocalFileBecomesItsURI(t *testing.T) {
 	require.Equal(t, "file://"+strings.ReplaceAll(path, " ", "%20"), server.created.GetSourcePath())
 	require.Zero(t, execute(t, server, "run", "invoices:v1", "batch-of-a-database").code)
 	require.Equal(t, "batch-of-a-database", server.created.GetSourcePath())
+	require.Zero(t, execute(t, server, "flows", "preview", "invoices", path).code)
+	require.Equal(t, "file://"+strings.ReplaceAll(path, " ", "%20"), server.previewed.GetSourcePath())
 }
 
 func TestWaitingSurvivesARestartOfControl(t *testing.T) {

@@ -33,11 +33,17 @@ type control struct {
 	mu         sync.Mutex
 	connectors map[string]*controlv1.Connector
 	flowError  error
+	previewed  *controlv1.PreviewFlowRequest
 	runs       []*controlv1.Run
 	rejects    []*typev1.Reject
 	// streams are what each call of WatchRun sends before its error.
 	streams [][]*controlv1.WatchRunResponse
 	created *controlv1.CreateRunRequest
+}
+
+func (c *control) PreviewFlow(_ context.Context, req *controlv1.PreviewFlowRequest) (*controlv1.PreviewFlowResponse, error) {
+	c.previewed = req
+	return &controlv1.PreviewFlowResponse{}, nil
 }
 
 func (c *control) GetConnector(_ context.Context, r *controlv1.GetConnectorRequest) (*controlv1.Connector, error) {

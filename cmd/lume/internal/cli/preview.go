@@ -22,11 +22,13 @@ func (a *app) flowsPreview() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "preview NAME SOURCE_PATH | preview -f FILE SOURCE_PATH",
 		Short: "Run the first records of a batch through a flow, without touching the target",
-		Example: `  lume flows preview invoice_cleaner file:///data/batch-001.csv
+		Long:  `Run the first records of a batch through a flow, without touching the target. SOURCE_PATH is as for 'lume run'.`,
+		Example: `  lume flows preview invoice_cleaner ./batch-001.csv
+  lume flows preview invoice_cleaner file:///data/batch-001.csv
   lume flows preview -f invoice_cleaner.yaml s3://invoices/batch-001.csv --records 1000`,
 		Args: cobra.RangeArgs(1, 2),
 		RunE: a.online(func(ctx context.Context, c *client, args []string) error {
-			req := &controlv1.PreviewFlowRequest{SourcePath: args[len(args)-1], MaxRecords: records}
+			req := &controlv1.PreviewFlowRequest{SourcePath: sourcePath(args[len(args)-1]), MaxRecords: records}
 			var doc *document
 			switch {
 			case file != "" && len(args) == 1:
