@@ -7,6 +7,7 @@ import (
 	"hash"
 	"io"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -17,9 +18,13 @@ import (
 )
 
 const (
-	// blockBytes is how much is fetched at a time, and blocks how many may be fetched ahead.
+	// blockBytes is how much is handed on at a time, and blocks how many may wait to be read.
 	blockBytes = 1 << 20
 	blocks     = 4
+	// segmentBytes is how much one request asks for where several are made at once, and maxStreams how many that are at most:
+	// one connection to an object store brings far less than ingest can take.
+	segmentBytes = 8 << 20
+	maxStreams   = 4
 	// resumes is how often a broken connection is taken up again without a byte of progress in between.
 	resumes = 4
 	// resumeDelay is the pause before the first of them; it doubles.
@@ -42,19 +47,19 @@ type Object struct {
 	block, rest []byte
 }
 
-// Open pins the object at path and begins to fetch it. The caller closes it.
-func Open(ctx context.Context, store connector.ObjectSource, path string) (*Object, error) {
+// Open pins the object at path and begins to fetch it; the caller closes it. ahead bounds the bytes that are fetched before
+// they are read: segments of the object come over as many connections as it has room for. The least is one connection
+// and a few MiB.
+func Open(ctx context.Context, store connector.ObjectSource, path string, ahead int64) (*Object, error) {
 	info, err := store.Stat(ctx, path)
 	if err != nil {
 		return nil, err
 	}
+	streams := int(max(1, min(ahead/segmentBytes, maxStreams)))
 	ctx, cancel := context.WithCancel(ctx)
-	o := &Object{info: info, cancel: cancel, digest: sha256.New(),
-		full: make(chan []byte, blocks), free: make(chan []byte, blocks), done: make(chan struct{})}
-	for range blocks {
-		o.free <- nil
-	}
-	go o.fetch(ctx, store, path)
+	o := &Object{info: info, cancel: cancel, digest: sha256.New(), full: make(chan []byte, blocks),
+		free: make(chan []byte, streams*segmentBytes/blockBytes+blocks), done: make(chan struct{})}
+	go o.fetch(ctx, store, path, streams)
 	return o, nil
 }
 
@@ -65,7 +70,10 @@ func (o *Object) Info() connector.ObjectInfo { return o.info }
 func (o *Object) Read(p []byte) (int, error) {
 	for len(o.rest) == 0 {
 		if o.block != nil {
-			o.free <- o.block
+			select {
+			case o.free <- o.block:
+			default:
+			}
 			o.block = nil
 		}
 		block, ok := <-o.full
@@ -75,7 +83,7 @@ func (o *Object) Read(p []byte) (int, error) {
 			}
 			return 0, o.err
 		}
-		o.block, o.rest = block[:cap(block)], block
+		o.block, o.rest = block[:blockBytes], block
 	}
 	n := copy(p, o.rest)
 	o.rest = o.rest[n:]
@@ -105,47 +113,89 @@ func (o *Object) Close() {
 	<-o.done
 }
 
-// fetch reads the object block by block.
-func (o *Object) fetch(ctx context.Context, store connector.ObjectSource, path string) {
+// fetch reads the object, several segments at once, and hands their blocks on in order.
+func (o *Object) fetch(ctx context.Context, store connector.ObjectSource, path string, streams int) {
 	defer close(o.done)
 	defer close(o.full)
-	stream := &resuming{ctx: ctx, store: store, path: path, info: o.info}
+	var readers sync.WaitGroup
+	defer readers.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	length, capacity := o.info.Size, blocks
+	if streams > 1 {
+		length, capacity = segmentBytes, segmentBytes/blockBytes
+	}
+	var open []*segment
+	for next := int64(0); next < o.info.Size || len(open) > 0; {
+		for len(open) < streams && next < o.info.Size {
+			end := min(next+length, o.info.Size)
+			s := &segment{blocks: make(chan []byte, capacity)}
+			stream := &resuming{ctx: ctx, store: store, path: path, info: o.info, offset: next, end: end}
+			readers.Go(func() { s.read(ctx, stream, o.free) })
+			open, next = append(open, s), end
+		}
+		for block := range open[0].blocks {
+			o.digest.Write(block)
+			o.delivered.Add(int64(len(block)))
+			select {
+			case o.full <- block:
+			case <-ctx.Done():
+				o.err = ctx.Err()
+				return
+			}
+		}
+		if o.err = open[0].err; o.err != nil {
+			return
+		}
+		open = open[1:]
+	}
+}
+
+// segment is a part of an object that is read over a connection of its own.
+type segment struct {
+	blocks chan []byte
+	// err ends it once blocks is closed; nil at its end.
+	err error
+}
+
+func (s *segment) read(ctx context.Context, stream *resuming, free chan []byte) {
+	defer close(s.blocks)
 	defer stream.close()
 	for {
 		var block []byte
 		select {
-		case block = <-o.free:
-		case <-ctx.Done():
-			o.err = ctx.Err()
-			return
-		}
-		if block == nil {
+		case block = <-free:
+		default:
 			block = make([]byte, blockBytes)
 		}
 		n, err := io.ReadFull(stream, block)
 		if n > 0 {
-			o.digest.Write(block[:n])
-			o.delivered.Add(int64(n))
-			o.full <- block[:n] // There is room: it has as many places as there are blocks.
+			select {
+			case s.blocks <- block[:n]:
+			case <-ctx.Done():
+				s.err = ctx.Err()
+				return
+			}
 		}
 		if err != nil {
 			// ReadFull says io.ErrUnexpectedEOF for a last block that is not full; resuming never does.
 			if err != io.EOF && !errors.Is(err, io.ErrUnexpectedEOF) {
-				o.err = err
+				s.err = err
 			}
 			return
 		}
 	}
 }
 
-// resuming reads an object to its pinned size and takes a broken connection up again.
+// resuming reads a part of an object of pinned size and takes a broken connection up again.
 type resuming struct {
-	ctx    context.Context
-	store  connector.ObjectSource
-	path   string
-	info   connector.ObjectInfo
-	body   io.ReadCloser
-	offset int64
+	ctx   context.Context
+	store connector.ObjectSource
+	path  string
+	info  connector.ObjectInfo
+	body  io.ReadCloser
+	// offset is the next byte, end the one after the last.
+	offset, end int64
 	// broken counts the failures since the last byte.
 	broken int
 }
@@ -153,14 +203,14 @@ type resuming struct {
 // Read implements io.Reader.
 func (r *resuming) Read(p []byte) (int, error) {
 	for {
-		if r.offset == r.info.Size {
+		if r.offset == r.end {
 			return 0, io.EOF
 		}
 		n, err := r.try(p)
 		if n > 0 {
 			r.offset += int64(n)
 			r.broken = 0
-			if r.offset > r.info.Size {
+			if r.offset > r.end {
 				return 0, changed(r.info, errors.New("more bytes than the object has"))
 			}
 			return n, nil
@@ -178,7 +228,11 @@ func (r *resuming) Read(p []byte) (int, error) {
 // try reads from the open connection, or opens one.
 func (r *resuming) try(p []byte) (int, error) {
 	if r.body == nil {
-		body, err := r.store.ReadRange(r.ctx, r.path, r.info.ETag, r.offset, -1)
+		length := r.end - r.offset
+		if r.end == r.info.Size {
+			length = -1 // So that bytes beyond the pinned size are noticed.
+		}
+		body, err := r.store.ReadRange(r.ctx, r.path, r.info.ETag, r.offset, length)
 		if err != nil {
 			return 0, err
 		}

@@ -34,9 +34,17 @@ type object struct {
 	batch       Batch
 }
 
+// ahead is how many bytes of the object may be fetched before they are needed. A preview needs few.
+func (o object) ahead() int64 {
+	if o.batch.MaxRecords > 0 {
+		return 0
+	}
+	return o.stager.cfg.Memory / 8
+}
+
 // decode opens the object and hands it on decompressed and decoded.
 func (o object) decode(ctx context.Context, encoding string, guess bool, use func(*source.Object, source.Text, chunk.Limits) error) error {
-	in, err := source.Open(ctx, o.store, o.path)
+	in, err := source.Open(ctx, o.store, o.path, o.ahead())
 	if err != nil {
 		return err
 	}
@@ -78,7 +86,7 @@ func (o object) stageText(ctx context.Context, encoding string, guess bool, m *t
 // run stages text that is ready.
 func (o object) run(ctx context.Context, in *source.Object, t *text, m *typev1.IngestManifest) error {
 	out := newParts(ctx, o.stager.cfg.Store, o.batch, m.GetSourceFile(), t.layout())
-	p := pipeline{text: t, workers: o.stager.cfg.Workers, memory: o.stager.cfg.Memory}
+	p := pipeline{text: t, workers: o.stager.cfg.Workers, memory: o.stager.cfg.Memory - o.ahead()}
 	err := p.run(ctx, func(e encoded) error {
 		m.RecordsRead += e.records
 		if err := out.take(e); err != nil {

@@ -52,7 +52,7 @@ func (o object) parquet(ctx context.Context, m *typev1.IngestManifest) ([]byte, 
 
 // fetch copies the object, decompressed, to a local file.
 func (o object) fetch(ctx context.Context, path string, m *typev1.IngestManifest) (digest []byte, err error) {
-	in, err := source.Open(ctx, o.store, o.path)
+	in, err := source.Open(ctx, o.store, o.path, o.ahead())
 	if err != nil {
 		return nil, err
 	}
