@@ -69,14 +69,19 @@ func origins() []origin {
 	}}}
 	for kind, open := range stores {
 		for _, f := range formats {
-			all = append(all, origin{f.name + " from " + kind, func(t *testing.T, i *installation, list []order) (string, string, string) {
-				t.Helper()
-				s := open(t, i)
-				return "connector: " + s.connector + ", " + f.source, f.region, s.put(t, "batch one"+f.suffix, f.encode(t, list))
-			}})
+			all = append(all, objectFrom(open, kind, f))
 		}
 	}
 	return all
+}
+
+// objectFrom is an object of a format in a store of its own.
+func objectFrom(open func(*testing.T, *installation) store, kind string, f format) origin {
+	return origin{f.name + " from " + kind, func(t *testing.T, i *installation, list []order) (string, string, string) {
+		t.Helper()
+		s := open(t, i)
+		return "connector: " + s.connector + ", " + f.source, f.region, s.put(t, "batch one"+f.suffix, f.encode(t, list))
+	}}
 }
 
 // query reads one batch of the table that fill makes.
@@ -94,15 +99,15 @@ type destination struct {
 var destinations = []destination{
 	{"postgres", []string{"append", "upsert", "replace"}, func(t *testing.T, i *installation, _ string) sink { return postgresSink(t, i) }},
 	{"sqlite", []string{"upsert", "replace", "append"}, func(t *testing.T, i *installation, _ string) sink { return sqliteSink(t, i) }},
-	objectsOf("parquet", "file"), objectsOf("csv", "file"), objectsOf("jsonl", "file"),
-	objectsOf("parquet", "s3"), objectsOf("csv", "s3"), objectsOf("jsonl", "s3"),
+	objectsIn(files, "parquet", "file"), objectsIn(files, "csv", "file"), objectsIn(files, "jsonl", "file"),
+	objectsIn(bucket, "parquet", "s3"), objectsIn(bucket, "csv", "s3"), objectsIn(bucket, "jsonl", "s3"),
 }
 
-// objectsOf has no upsert: object stores have no keys to merge by.
-func objectsOf(format, kind string) destination {
+// objectsIn is a store of its own for objects of a format. There is no upsert: object stores have no keys to merge by.
+func objectsIn(open func(*testing.T, *installation) store, format, kind string) destination {
 	return destination{format + " in " + kind, []string{"append", "replace"}, func(t *testing.T, i *installation, mode string) sink {
 		t.Helper()
-		return objectSink(stores[kind](t, i), format, mode == "replace")
+		return objectSink(open(t, i), format, mode == "replace")
 	}}
 }
 

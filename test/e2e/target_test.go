@@ -91,28 +91,29 @@ func sqliteSink(t *testing.T, i *installation) sink {
 	name := fresh("sqlite")
 	path := filepath.Join(i.root, name+".db")
 	i.connector(t, name, "sqlite", map[string]any{"path": path}, nil)
-	open := func(t *testing.T) *sql.DB {
-		t.Helper()
-		db, err := sql.Open("sqlite", path+"?_pragma=busy_timeout(10000)")
-		require.NoError(t, err)
-		t.Cleanup(func() { _ = db.Close() })
-		return db
-	}
-	has := func(t *testing.T, db *sql.DB, table string) bool {
+	db, err := sql.Open("sqlite", path+"?_pragma=busy_timeout(10000)")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = db.Close() })
+	return sqlSink(db, name, selectOrders, `SELECT count(*) FROM sqlite_master WHERE name = ?`)
+}
+
+// sqlSink is table orders of a database. orders reads its columns as text but for the id, has counts the tables of a name.
+func sqlSink(db *sql.DB, connector, orders, has string) sink {
+	there := func(t *testing.T, table string) bool {
 		t.Helper()
 		var n int
-		require.NoError(t, db.QueryRow(`SELECT count(*) FROM sqlite_master WHERE name = ?`, table).Scan(&n))
+		require.NoError(t, db.QueryRowContext(t.Context(), has, table).Scan(&n))
 		return n > 0
 	}
 	return sink{
-		yaml: fmt.Sprintf("connector: %s, table: orders, create: true", name),
+		yaml: fmt.Sprintf("connector: %s, table: orders, create: true", connector),
 		rows: func(t *testing.T) map[int64]string {
 			t.Helper()
-			db, found := open(t), map[int64]string{}
-			if !has(t, db, "orders") {
+			found := map[int64]string{}
+			if !there(t, "orders") {
 				return found
 			}
-			rows, err := db.Query(selectOrders)
+			rows, err := db.QueryContext(t.Context(), orders)
 			require.NoError(t, err)
 			defer func() { _ = rows.Close() }()
 			for rows.Next() {
@@ -124,16 +125,16 @@ func sqliteSink(t *testing.T, i *installation) sink {
 		rejects: func(t *testing.T, run string) int {
 			t.Helper()
 			var n int
-			if db := open(t); has(t, db, "orders_rejects") {
-				require.NoError(t, db.QueryRow(`SELECT count(*) FROM orders_rejects WHERE run_id = ?`, run).Scan(&n))
+			if there(t, "orders_rejects") {
+				require.NoError(t, db.QueryRowContext(t.Context(), `SELECT count(*) FROM orders_rejects WHERE run_id = ?`, run).Scan(&n))
 			}
 			return n
 		},
 		receipt: func(t *testing.T, run string) string {
 			t.Helper()
 			var text *string
-			if db := open(t); has(t, db, "_lume_runs") {
-				require.NoError(t, db.QueryRow(`SELECT max(receipt) FROM _lume_runs WHERE run_id = ?`, run).Scan(&text))
+			if there(t, "_lume_runs") {
+				require.NoError(t, db.QueryRowContext(t.Context(), `SELECT max(receipt) FROM _lume_runs WHERE run_id = ?`, run).Scan(&text))
 			}
 			return deref(text)
 		},
