@@ -119,6 +119,14 @@ func (m mapper) object(err error, key string, write bool) error {
 	return m.coded(blob.Refused(m.host, string(code), "check account, container and endpoint of the connector"), err, key)
 }
 
+// listing maps the error of a listing, which finds no container where another request finds no blob.
+func (m mapper) listing(err error, prefix string) error {
+	if err = m.object(err, prefix, false); errors.Is(err, blob.ErrNotExist) {
+		return m.coded(m.noContainer(), err, prefix)
+	}
+	return err
+}
+
 // taken is about a name that only this upload could have, and that something else has.
 func (m mapper) taken(cause error, key string) error {
 	return m.coded(&connector.Error{Kind: connector.KindConflict, Reason: "OBJECT_TAKEN",

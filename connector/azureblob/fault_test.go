@@ -392,6 +392,7 @@ func TestErrorsOfTheStoreAreCodedAndShowNothing(t *testing.T) {
 		"InvalidInput":                       {400, "STORE_REFUSED_REQUEST", connector.KindInvalid},
 		"InvalidBlobType":                    {409, "STORE_REFUSED_REQUEST", connector.KindInvalid},
 		"":                                   {403, "PERMISSION_DENIED", connector.KindPermission},
+		"ResourceNotFound":                   {404, "CONTAINER_NOT_FOUND", connector.KindNotFound},
 		"Odd " + connectortest.Canary:        {400, "STORE_REFUSED_REQUEST", connector.KindInvalid},
 	} {
 		t.Run(code, func(t *testing.T) {

@@ -131,13 +131,13 @@ func (s *store) List(ctx context.Context, prefix, cursor string, recursive bool,
 	if recursive {
 		page, err := s.client.NewListBlobsFlatPager(&container.ListBlobsFlatOptions{Prefix: &prefix, Marker: marker, MaxResults: &size}).NextPage(ctx)
 		if err != nil {
-			return nil, "", s.errors.object(err, prefix, false)
+			return nil, "", s.errors.listing(err, prefix)
 		}
 		items, next = page.Segment.BlobItems, page.NextMarker
 	} else {
 		page, err := s.client.NewListBlobsHierarchyPager("/", &container.ListBlobsHierarchyOptions{Prefix: &prefix, Marker: marker, MaxResults: &size}).NextPage(ctx)
 		if err != nil {
-			return nil, "", s.errors.object(err, prefix, false)
+			return nil, "", s.errors.listing(err, prefix)
 		}
 		items, folders, next = page.Segment.BlobItems, page.Segment.BlobPrefixes, page.NextMarker
 	}
@@ -175,7 +175,7 @@ func (s *store) Sweep(ctx context.Context, prefix string) error {
 	for pages.More() {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
-			return s.errors.object(err, prefix, true)
+			return s.errors.listing(err, prefix)
 		}
 		for _, b := range page.Segment.BlobItems {
 			// A blob without a content may be one that was never committed.

@@ -3,6 +3,8 @@ package azureblob_test
 import (
 	"fmt"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -106,6 +108,8 @@ func TestChecksSuite(t *testing.T) {
 	hidden := []string{"Y2FuYXJ5LTRmMWMwYTll"}
 	rights := sas.ContainerPermissions{Read: true, List: true, Create: true, Write: true, Delete: true}
 	readOnly := secret("sas_token", token(t, srv, sas.ContainerPermissions{Read: true, List: true}, time.Now().Add(time.Hour)))
+	plain := httptest.NewServer(http.NotFoundHandler())
+	defer plain.Close()
 	t.Run("Links", func(t *testing.T) {
 		connectortest.Checks(t, connectortest.ChecksHarness{
 			Open: func(t *testing.T) connector.Connector {
@@ -127,7 +131,7 @@ func TestChecksSuite(t *testing.T) {
 					Reason: "ENDPOINT_UNREACHABLE", Kind: connector.KindUnavailable, Hidden: hidden},
 				{Name: "NobodyListens", Open: with(but("endpoint", "http://127.0.0.1:1/a"), forged), Check: "connect",
 					Reason: "ENDPOINT_UNREACHABLE", Kind: connector.KindUnavailable},
-				{Name: "TLSWhereThereIsNone", Open: with(but("endpoint", strings.Replace(srv.Endpoint, "http:", "https:", 1)), wrong),
+				{Name: "TLSWhereThereIsNone", Open: with(but("endpoint", strings.Replace(plain.URL, "http:", "https:", 1)), wrong),
 					Check: "connect", Reason: "TLS_NOT_SPOKEN", Kind: connector.KindInvalid, Hidden: hidden},
 				{Name: "MissingContainer", Open: with(but("container", "no-such-container"), secrets(srv)), Check: "read",
 					Reason: "CONTAINER_NOT_FOUND", Kind: connector.KindNotFound},
