@@ -32,7 +32,7 @@ func (s *store) Create(ctx context.Context, key string) (blob.Writer, error) {
 	group.SetLimit(blockParallel)
 	return &writer{
 		store: s, key: key, blob: s.client.NewBlockBlobClient(key), id: blob.Nonce(),
-		ctx: ctx, cancel: cancel, group: group, sending: sending, free: make(chan []byte, blockParallel),
+		ctx: ctx, cancel: cancel, group: group, sending: sending,
 	}, nil
 }
 
@@ -44,9 +44,8 @@ type writer struct {
 	// id begins the ids of all blocks, so that no other attempt's stand in the list.
 	id     string
 	blocks []string
-	// block is being filled; free ones are used again.
+	// block is being filled. None is used again: of a request that failed early, the body may still be read.
 	block []byte
-	free  chan []byte
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -80,17 +79,9 @@ func (w *writer) send() {
 		_, err := w.blob.StageBlock(w.sending, id, streaming.NopCloser(bytes.NewReader(body)), &blockblob.StageBlockOptions{
 			TransactionalValidation: checksum(body),
 		})
-		select {
-		case w.free <- body[:0]:
-		default:
-		}
 		return w.store.errors.object(err, w.key, true)
 	})
-	select {
-	case w.block = <-w.free:
-	default:
-		w.block = make([]byte, 0, blockBytes)
-	}
+	w.block = make([]byte, 0, blockBytes)
 }
 
 // failure waits for the blocks on their way and returns why the upload fails.
@@ -109,6 +100,7 @@ func (w *writer) Commit() error {
 	if len(w.block) > 0 {
 		w.send()
 	}
+	w.block = nil
 	err := w.group.Wait()
 	if err == nil {
 		err = w.commit()
