@@ -36,6 +36,10 @@ azurite() {
 	if cmp -s tools/azurite/package-lock.json "$to/installed"; then
 		return
 	fi
+	if [ "$(node -p 'process.versions.node.split(".")[0]')" -lt 20 ]; then
+		echo "The tests need Node.js 20 or later for Azurite; this is $(node --version)." >&2
+		exit 1
+	fi
 	echo "Installing Azurite for the tests"
 	mkdir -p "$to"
 	rm -f "$to/installed"

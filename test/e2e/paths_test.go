@@ -96,6 +96,7 @@ var destinations = []destination{
 	{"sqlite", []string{"upsert", "replace", "append"}, func(t *testing.T, i *installation, _ string) sink { return sqliteSink(t, i) }},
 	objectsOf("parquet", "file"), objectsOf("csv", "file"), objectsOf("jsonl", "file"),
 	objectsOf("parquet", "s3"), objectsOf("csv", "s3"), objectsOf("jsonl", "s3"),
+	objectsOf("parquet", "azure_blob"),
 }
 
 // objectsOf has no upsert: object stores have no keys to merge by.
