@@ -22,7 +22,7 @@ func TestDocumentationIsThatOfTheSpecs(t *testing.T) {
 	specs := all.Registry().Specs()
 	pages := map[string]string{"README.md": all.Index(specs)}
 	for _, spec := range specs {
-		types, err := os.ReadFile(filepath.Join("..", spec.Type, "TYPES.md"))
+		types, err := os.ReadFile(typesOf(spec))
 		require.NoError(t, err)
 		pages[spec.Type+".md"] = all.Page(spec, string(types))
 	}
@@ -43,10 +43,15 @@ func TestDocumentationIsThatOfTheSpecs(t *testing.T) {
 	require.Len(t, written, len(pages), "a page has no connector")
 }
 
+// typesOf is the TYPES.md of a connector, whose folder is named as Go packages are: without underscores.
+func typesOf(spec connector.Spec) string {
+	return filepath.Join("..", strings.ReplaceAll(spec.Type, "_", ""), "TYPES.md")
+}
+
 func TestEveryConnectorHasTypesBesideItsCode(t *testing.T) {
 	t.Parallel()
 	for _, spec := range all.Registry().Specs() {
-		require.FileExists(t, filepath.Join("..", spec.Type, "TYPES.md"))
+		require.FileExists(t, typesOf(spec))
 	}
 }
 

@@ -1,13 +1,8 @@
 package s3
 
 import (
-	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"strings"
 
@@ -50,11 +45,11 @@ var answers = map[string]func(mapper) *connector.Error{
 
 // object maps the error of a request. nil stays nil.
 func (m mapper) object(err error, key string, write bool) error {
-	switch {
-	case err == nil:
+	if err == nil {
 		return nil
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("s3: %w", first(err, context.Canceled, context.DeadlineExceeded))
+	}
+	if ended := blob.Ended(err); ended != nil {
+		return fmt.Errorf("s3: %w", ended)
 	}
 	status := 0
 	var response *awshttp.ResponseError
@@ -93,9 +88,9 @@ func (m mapper) object(err error, key string, write bool) error {
 	case status == http.StatusMovedPermanently, status == http.StatusTemporaryRedirect, status == http.StatusPermanentRedirect:
 		return m.coded(m.otherRegion(), err, key)
 	case status == http.StatusTooManyRequests, status >= http.StatusInternalServerError:
-		return m.coded(m.failing(), err, key)
+		return m.coded(blob.Failing(m.host), err, key)
 	case status != 0:
-		return m.coded(m.strange(code), err, key)
+		return m.coded(blob.Refused(m.host, code, "check that endpoint and path_style fit the store"), err, key)
 	}
 	return m.coded(m.unreached(err), err, key)
 }
@@ -172,83 +167,33 @@ func (m mapper) full() *connector.Error {
 		Message: "the bucket " + m.bucket + " takes no more data", Next: "raise the quota of the bucket or make room in it"}
 }
 
-func (m mapper) failing() *connector.Error {
-	return &connector.Error{Kind: connector.KindUnavailable, Reason: "STORE_UNAVAILABLE",
-		Message: m.host + " is overloaded or out of order", Next: "the run tries again by itself"}
-}
-
-func (m mapper) strange(code string) *connector.Error {
-	e := &connector.Error{Kind: connector.KindInvalid, Reason: "STORE_REFUSED_REQUEST",
-		Message: m.host + " refused the request", Next: "check that endpoint and path_style fit the store"}
-	if isCode(code) {
-		e.Message += " (" + code + ")"
-		e.Meta = map[string]string{"code": code}
-	}
-	return e
-}
-
-// isCode reports whether a server's error code looks like one, and not like text that it could hide something in.
-func isCode(code string) bool {
-	for _, r := range code {
-		if (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') {
-			return false
-		}
-	}
-	return code != "" && len(code) <= 64
-}
-
 // unreached is about requests that got no answer.
 func (m mapper) unreached(err error) *connector.Error {
-	e := &connector.Error{Kind: connector.KindUnavailable, Reason: "ENDPOINT_UNREACHABLE",
-		Next: "check endpoint and region of the connector, and that this machine may connect there", Meta: map[string]string{"host": m.host}}
-	var dns *net.DNSError
-	var verify *tls.CertificateVerificationError
-	var authority x509.UnknownAuthorityError
+	var send *smithyhttp.RequestSendError
 	var signing *smithy.OperationError
+	next := "check endpoint and region of the connector, and that this machine may connect there"
+	if e := blob.Unreached(err, errors.As(err, &send), m.host, next); e != nil {
+		return e
+	}
 	switch {
-	case errors.As(err, &verify), errors.As(err, &authority):
-		e.Kind, e.Reason, e.Message = connector.KindInvalid, "TLS_NOT_TRUSTED", "the certificate of "+m.host+" is not trusted"
-		e.Next = "add the certificate's authority to the trusted ones of the machines that run ingest and egress"
-	case notTLS(err):
-		e.Kind, e.Reason, e.Message = connector.KindInvalid, "TLS_NOT_SPOKEN", m.host+" does not speak TLS"
-		e.Next = "correct the port or the scheme of endpoint"
-	case errors.As(err, &dns):
-		e.Message = "the host name of " + m.host + " does not resolve"
-	case isNetwork(err):
-		e.Message = m.host + " does not answer"
 	case strings.Contains(err.Error(), "checksum did not match"):
 		// The SDK exports no error for it.
-		e.Reason, e.Message, e.Next = "SOURCE_CORRUPTED", "what "+m.host+" sent does not have the checksum of the object", "the run tries again by itself"
+		return &connector.Error{Kind: connector.KindUnavailable, Reason: "SOURCE_CORRUPTED",
+			Message: "what " + m.host + " sent does not have the checksum of the object", Next: "the run tries again by itself",
+			Meta: map[string]string{"host": m.host}}
 	case errors.As(err, &signing):
 		return noIdentity(err)
-	default:
-		e.Kind, e.Reason, e.Next = connector.KindInternal, "CONNECTOR_FAULT", ""
-		e.Message = "the connector failed; the service's log has the cause"
 	}
-	return e
+	return &connector.Error{Kind: connector.KindInternal, Reason: "CONNECTOR_FAULT",
+		Message: "the connector failed; the service's log has the cause", Meta: map[string]string{"host": m.host}}
 }
 
 // hopeless says of errors that no further attempt of the same request can end otherwise.
 func hopeless(err error) aws.Ternary {
-	var dns *net.DNSError
-	var verify *tls.CertificateVerificationError
-	if errors.As(err, &dns) && dns.IsNotFound || errors.As(err, &verify) || notTLS(err) {
+	if blob.Hopeless(err) {
 		return aws.FalseTernary
 	}
 	return aws.UnknownTernary
-}
-
-func notTLS(err error) bool {
-	var record tls.RecordHeaderError
-	return errors.As(err, &record) || strings.Contains(err.Error(), "server gave HTTP response to HTTPS client")
-}
-
-// isNetwork reports whether a request was sent and got no whole answer.
-func isNetwork(err error) bool {
-	var network net.Error
-	var send *smithyhttp.RequestSendError
-	return errors.As(err, &network) || errors.As(err, &send) ||
-		errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed)
 }
 
 // noIdentity is about requests that could not be signed.
@@ -256,13 +201,4 @@ func noIdentity(cause error) *connector.Error {
 	return &connector.Error{Kind: connector.KindUnauthenticated, Reason: "NO_CREDENTIALS",
 		Message: "the machine that runs this service has no identity of its own that could be used",
 		Next:    "set access_key_id and secret_access_key, or give the machine or pod a role", Cause: cause}
-}
-
-func first(err error, candidates ...error) error {
-	for _, c := range candidates {
-		if errors.Is(err, c) {
-			return c
-		}
-	}
-	return err
 }

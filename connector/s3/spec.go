@@ -3,11 +3,9 @@ package s3
 import (
 	"context"
 	"net"
-	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/lume-data/lume/connector"
 	"github.com/lume-data/lume/connector/internal/blob"
@@ -49,14 +47,14 @@ func Definition() connector.Definition { return connector.Definition{Spec: spec,
 func open(ctx context.Context, env connector.Env, cfg connector.Config) (connector.Connector, error) {
 	bucket := cfg.Text("bucket")
 	if bucket == "" || strings.ContainsAny(bucket, "/\\?#% \t\r\n") {
-		return nil, invalid("bucket", "must be a bucket's name, without a path")
+		return nil, blob.InvalidSetting("bucket", "must be a bucket's name, without a path")
 	}
 	prefix, ok := blob.CleanPrefix(cfg.Text("prefix"))
 	if !ok {
-		return nil, invalid("prefix", "must be a folder of the bucket, without . or .. in it")
+		return nil, blob.InvalidSetting("prefix", "must be a folder of the bucket, without . or .. in it")
 	}
 	for _, field := range []string{"endpoint", "sts_endpoint"} {
-		if err := checkEndpoint(field, cfg.Text(field), cfg.Bool("insecure_endpoint")); err != nil {
+		if err := blob.CheckEndpoint(field, cfg.Text(field), cfg.Bool("insecure_endpoint")); err != nil {
 			return nil, err
 		}
 	}
@@ -69,7 +67,7 @@ func open(ctx context.Context, env connector.Env, cfg connector.Config) (connect
 	}
 	return blob.New(blob.Options{
 		Store: store, Location: location(bucket, prefix), ReadOnly: cfg.Bool("read_only"),
-		Trusted: amazon(cfg.Text("endpoint")), Steps: store.steps(), Log: env.Log,
+		Trusted: amazon(cfg.Text("endpoint")), Steps: blob.LinkSteps(store.look), Log: env.Log,
 	}), nil
 }
 
@@ -78,42 +76,17 @@ func checkCredentials(cfg connector.Config) error {
 	key, secret, token := cfg.Text("access_key_id"), cfg.Secret("secret_access_key"), cfg.Secret("session_token")
 	switch {
 	case key != "" && !secret.IsSet():
-		return invalid("secret_access_key", "is required with access_key_id (a secret)")
+		return blob.InvalidSetting("secret_access_key", "is required with access_key_id (a secret)")
 	case key == "" && secret.IsSet():
-		return invalid("access_key_id", "is required with secret_access_key")
+		return blob.InvalidSetting("access_key_id", "is required with secret_access_key")
 	case key == "" && token.IsSet():
-		return invalid("access_key_id", "is required with session_token")
+		return blob.InvalidSetting("access_key_id", "is required with session_token")
 	case key == "" && !(amazon(cfg.Text("endpoint")) && amazon(cfg.Text("sts_endpoint"))):
-		return invalid("access_key_id", "is required with an endpoint that is not Amazon's")
+		return blob.InvalidSetting("access_key_id", "is required with an endpoint that is not Amazon's")
 	case cfg.Text("role_arn") == "" && cfg.Text("external_id") != "":
-		return invalid("role_arn", "is required with external_id")
+		return blob.InvalidSetting("role_arn", "is required with external_id")
 	}
 	return nil
-}
-
-// checkEndpoint says nothing of the URL itself: users do put passwords into them.
-func checkEndpoint(field, endpoint string, insecure bool) error {
-	if endpoint == "" {
-		return nil
-	}
-	u, err := url.Parse(endpoint)
-	switch {
-	case err != nil, u.Scheme != "http" && u.Scheme != "https", u.Hostname() == "":
-		return invalid(field, "must be a URL such as https://minio.example.com:9000")
-	case u.User != nil, u.RawQuery != "", u.Fragment != "":
-		return invalid(field, "must hold no user, password, query or fragment")
-	case u.Scheme == "http" && !insecure && !loopback(u.Hostname()):
-		return invalid(field, "must begin with https:// unless it is on this machine or insecure_endpoint is true")
-	}
-	return nil
-}
-
-func loopback(host string) bool {
-	if strings.EqualFold(host, "localhost") {
-		return true
-	}
-	ip, err := netip.ParseAddr(host)
-	return err == nil && ip.Unmap().IsLoopback()
 }
 
 // amazon reports whether an endpoint is Amazon's own, by default or by name.
@@ -121,19 +94,7 @@ func amazon(endpoint string) bool {
 	if endpoint == "" {
 		return true
 	}
-	u, err := url.Parse(endpoint)
-	if err != nil || u.Scheme != "https" {
-		return false
-	}
-	host := strings.ToLower(u.Hostname())
-	return strings.HasSuffix(host, ".amazonaws.com") || strings.HasSuffix(host, ".amazonaws.com.cn")
-}
-
-func invalid(field, problem string) error {
-	return &connector.Error{
-		Kind: connector.KindInvalid, Reason: "INVALID_CONNECTOR_SETTING", Message: field + " " + problem,
-		Meta: map[string]string{"field": field},
-	}
+	return blob.HostedBy(endpoint, "amazonaws.com", "amazonaws.com.cn")
 }
 
 // location maps URIs to keys as they are: s3 URIs know no encoding.
@@ -147,21 +108,15 @@ func location(bucket, prefix string) blob.Location {
 			switch {
 			case !ok:
 				return "", blob.Outside(path, base+prefix)
-			case !utf8.ValidString(key), hasControl(key):
-				return "", blob.InvalidPath(path, "holds a control character or is not UTF-8", "rename the object")
 			case len(key) > maxKeyBytes:
 				return "", blob.InvalidPath(path, "is longer than a key can be ("+strconv.Itoa(maxKeyBytes)+" bytes)", "check the path")
 			}
-			return key, nil
+			return key, blob.CheckKey(path, key)
 		},
 	}
 }
 
 const maxKeyBytes = 1024
-
-func hasControl(text string) bool {
-	return strings.ContainsFunc(text, func(r rune) bool { return r < 0x20 || r == 0x7f })
-}
 
 // hostOf returns host and port of the store for messages.
 func hostOf(endpoint, region string) string {

@@ -3,8 +3,6 @@ package s3
 import (
 	"context"
 	"errors"
-	"net"
-	"net/http"
 	"strings"
 	"time"
 
@@ -25,12 +23,8 @@ import (
 )
 
 const (
-	attempts      = 5
-	maxBackoff    = 2 * time.Second
-	dialTimeout   = 10 * time.Second
-	headerTimeout = 60 * time.Second
-	idleTimeout   = 60 * time.Second
-	idleConns     = 16
+	attempts   = 5
+	maxBackoff = 2 * time.Second
 )
 
 // store is the bucket with its client.
@@ -44,17 +38,7 @@ type store struct {
 
 func newStore(ctx context.Context, cfg connector.Config, bucket, prefix string) (*store, error) {
 	endpoint, region := cfg.Text("endpoint"), cfg.Text("region")
-	transport := &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext,
-		TLSHandshakeTimeout:   dialTimeout,
-		ResponseHeaderTimeout: headerTimeout,
-		IdleConnTimeout:       idleTimeout,
-		MaxIdleConnsPerHost:   idleConns,
-		ForceAttemptHTTP2:     true,
-	}
-	// A redirect would carry signed requests to a host that nobody configured.
-	httpClient := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	httpClient := blob.NewHTTPClient()
 	retryer := func() aws.Retryer {
 		return retry.NewStandard(func(o *retry.StandardOptions) {
 			o.MaxAttempts, o.MaxBackoff = attempts, maxBackoff
@@ -86,7 +70,7 @@ func newStore(ctx context.Context, cfg connector.Config, bucket, prefix string) 
 	s := &store{client: client, bucket: bucket, prefix: prefix, errors: mapper{bucket: bucket, region: region, host: hostOf(endpoint, region)}}
 	s.Store = blob.NewBucket(opened, blob.Hooks{
 		Request: request, ListedKey: listedKey, Stat: s.stat, Delete: s.remove, Error: s.errors.object, Sweep: s.sweep,
-		Close: transport.CloseIdleConnections,
+		Close: httpClient.CloseIdleConnections,
 	})
 	return s, nil
 }
@@ -193,26 +177,6 @@ func (s *store) look(ctx context.Context) error {
 		return s.errors.coded(s.errors.noBucket(), err, s.prefix)
 	}
 	return err
-}
-
-// steps tell reaching the store from being let in; `read` then tells whether the bucket can be listed.
-func (s *store) steps() []blob.Step {
-	fails := func(step func(*connector.Error) bool) func(context.Context) error {
-		return func(ctx context.Context) error {
-			err := s.look(ctx)
-			var coded *connector.Error
-			if errors.As(err, &coded) && !step(coded) {
-				return nil
-			}
-			return err
-		}
-	}
-	return []blob.Step{
-		{Name: "connect", Run: fails(func(e *connector.Error) bool {
-			return e.Kind == connector.KindUnavailable || e.Kind == connector.KindInternal || strings.HasPrefix(e.Reason, "TLS_")
-		})},
-		{Name: "authenticate", Run: fails(func(e *connector.Error) bool { return e.Kind == connector.KindUnauthenticated })},
-	}
 }
 
 // sweep aborts multipart uploads below a prefix that processes have left when they were killed.

@@ -43,12 +43,9 @@ func openS3(ctx context.Context, u *url.URL) (*bucket, error) {
 	if u.Host == "" {
 		return nil, fmt.Errorf("%w: s3://bucket/prefix", ErrURL)
 	}
-	prefix := strings.Trim(u.Path, "/")
-	if prefix != "" {
-		prefix += "/"
-	}
-	if err := checkPrefix(prefix); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrURL, err)
+	prefix, err := bucketPrefix(u)
+	if err != nil {
+		return nil, err
 	}
 	q := u.Query()
 	take := func(name string) string {
@@ -95,6 +92,18 @@ func openS3(ctx context.Context, u *url.URL) (*bucket, error) {
 	return &bucket{b, transport.CloseIdleConnections}, nil
 }
 
+// bucketPrefix returns the prefix that a URL's path is, empty or with a slash at its end.
+func bucketPrefix(u *url.URL) (string, error) {
+	prefix := strings.Trim(u.Path, "/")
+	if prefix != "" {
+		prefix += "/"
+	}
+	if err := checkPrefix(prefix); err != nil {
+		return "", fmt.Errorf("%w: %w", ErrURL, err)
+	}
+	return prefix, nil
+}
+
 func orDefault(profile string) string {
 	if profile == "" {
 		return "default"
@@ -110,6 +119,11 @@ func (b *bucket) close() error {
 var writerOptions = &blob.WriterOptions{ContentType: "application/octet-stream", DisableContentTypeDetection: true}
 
 func (b *bucket) put(ctx context.Context, key, localPath string) ([]byte, int64, error) {
+	return upload(ctx, localPath, func(file *os.File) error { return b.blob.Upload(ctx, key, file, writerOptions) })
+}
+
+// upload sends a local file and returns its digest and size.
+func upload(ctx context.Context, localPath string, send func(file *os.File) error) ([]byte, int64, error) {
 	file, err := os.Open(localPath)
 	if err != nil {
 		return nil, 0, err
@@ -123,15 +137,20 @@ func (b *bucket) put(ctx context.Context, key, localPath string) ([]byte, int64,
 	if _, err = file.Seek(0, io.SeekStart); err != nil {
 		return nil, 0, err
 	}
-	return sum, size, storeError(ctx, b.blob.Upload(ctx, key, file, writerOptions))
+	return sum, size, storeError(ctx, send(file))
 }
 
-func (b *bucket) fetch(ctx context.Context, key, localPath string) (sum []byte, size int64, err error) {
-	r, err := b.blob.NewReader(ctx, key, nil)
+func (b *bucket) fetch(ctx context.Context, key, localPath string) ([]byte, int64, error) {
+	r, err := b.reader(ctx, key)
 	if err != nil {
-		return nil, 0, storeError(ctx, err)
+		return nil, 0, err
 	}
 	defer r.Close()
+	return download(ctx, r, localPath)
+}
+
+// download makes a new local file of r and returns its digest and size.
+func download(ctx context.Context, r io.Reader, localPath string) (sum []byte, size int64, err error) {
 	file, err := os.OpenFile(localPath, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o400)
 	if err != nil {
 		return nil, 0, err
@@ -214,6 +233,11 @@ func (b *bucket) remove(ctx context.Context, key string) error {
 }
 
 func (b *bucket) removePrefix(ctx context.Context, prefix string) error {
+	return removeAll(ctx, b, prefix)
+}
+
+// removeAll deletes the objects below a prefix one by one, several at once.
+func removeAll(ctx context.Context, b backend, prefix string) error {
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(deleteParallel)
 	err := b.list(gctx, prefix, func(o Object) error {
@@ -240,6 +264,9 @@ func storeError(ctx context.Context, err error) error {
 		case "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "AccountProblem":
 			return fmt.Errorf("%w: %w", ErrDenied, err)
 		}
+	}
+	if known := azureError(err); known != nil {
+		return known
 	}
 	switch gcerrors.Code(err) {
 	case gcerrors.NotFound:

@@ -62,10 +62,12 @@ func Open(ctx context.Context, rawURL string) (*Store, error) {
 		b, err = openFiles(u)
 	case "s3":
 		b, err = openS3(ctx, u)
+	case "azblob":
+		b, err = openAzure(u)
 	case "mem":
 		b = openMemory()
 	default:
-		return nil, fmt.Errorf("%w: scheme %q is none of file, s3, mem", ErrURL, u.Scheme)
+		return nil, fmt.Errorf("%w: scheme %q is none of file, s3, azblob, mem", ErrURL, u.Scheme)
 	}
 	if err != nil {
 		return nil, err

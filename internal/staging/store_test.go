@@ -269,6 +269,9 @@ func TestAURLThatNamesNoStoreIsRefusedAndNotRepeated(t *testing.T) {
 	for _, url := range []string{
 		"", "/plain/path", "http://x", "file://relative", "file://host/abs", "file:///", "file:///x?y=z", "s3://", "s3://b/../x",
 		"s3://key:canary@bucket", "s3://bucket?no_such_parameter=1", "file://%zzcanary",
+		"azblob://", "azblob:///x", "azblob://container", "azblob://c/../x?account=a", "azblob://c?account=a&no_such_parameter=1",
+		"azblob://c?account=a&account=b", "azblob://c?account=a&endpoint=http://x", "azblob://c?account=a&credentials_file=x",
+		"azblob://c?credentials_file=/no/such/file", "azblob://key:canary@c?account=a",
 	} {
 		_, err := staging.Open(t.Context(), url)
 		require.ErrorIs(t, err, staging.ErrURL, "%q", url)

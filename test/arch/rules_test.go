@@ -18,7 +18,7 @@ const (
 	drivers = `github\.com/(jackc/pgx|go-sql-driver|microsoft/go-mssqldb|snowflakedb|databricks|duckdb|pressly/goose).*|modernc\.org/sqlite.*|std:database/sql.*`
 	engines = `github\.com/duckdb/.*`
 	// concrete are the connectors themselves, as against the contract, the suite and what families share.
-	concrete = `connector/(file|s3|azblob|postgres|mysql|sqlserver|sqlite|snowflake|databricks)(/.*)?`
+	concrete = `connector/(file|s3|azureblob|postgres|mysql|sqlserver|sqlite|snowflake|databricks)(/.*)?`
 )
 
 var rules = []rule{

@@ -101,6 +101,7 @@ var destinations = []destination{
 	{"sqlite", []string{"upsert", "replace", "append"}, func(t *testing.T, i *installation, _ string) sink { return sqliteSink(t, i) }},
 	objectsIn(files, "parquet", "file"), objectsIn(files, "csv", "file"), objectsIn(files, "jsonl", "file"),
 	objectsIn(bucket, "parquet", "s3"), objectsIn(bucket, "csv", "s3"), objectsIn(bucket, "jsonl", "s3"),
+	objectsIn(azure, "parquet", "azure_blob"),
 }
 
 // objectsIn is a store of its own for objects of a format. There is no upsert: object stores have no keys to merge by.

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
@@ -116,8 +117,46 @@ func s3Settings(b *server.S3) map[string]any {
 	return map[string]any{"bucket": b.Bucket, "region": b.Region, "endpoint": b.Endpoint, "access_key_id": b.AccessKey}
 }
 
+// azure makes a container of Azure Blob Storage and a connector to it.
+func azure(t *testing.T, i *installation) store {
+	t.Helper()
+	srv := server.StartAzureBlob(t)
+	name := fresh("azure")
+	i.connector(t, name, "azure_blob", map[string]any{"account": srv.Account, "container": srv.Container, "endpoint": srv.Endpoint},
+		map[string]string{"account_key": srv.Key})
+	client := srv.Client(t)
+	s := store{connector: name}
+	s.uri = func(name string) string { return "azblob://" + srv.Container + "/" + name }
+	s.put = func(t *testing.T, name string, data []byte) string {
+		t.Helper()
+		_, err := client.NewBlockBlobClient(name).UploadBuffer(t.Context(), data, nil)
+		require.NoError(t, err)
+		return s.uri(name)
+	}
+	s.list = func(t *testing.T, prefix string) map[string][]byte {
+		t.Helper()
+		found := map[string][]byte{}
+		pages := client.NewListBlobsFlatPager(&container.ListBlobsFlatOptions{Prefix: &prefix})
+		for pages.More() {
+			page, err := pages.NextPage(t.Context())
+			require.NoError(t, err)
+			for _, item := range page.Segment.BlobItems {
+				got, err := client.NewBlobClient(*item.Name).DownloadStream(t.Context(), nil)
+				require.NoError(t, err)
+				var data bytes.Buffer
+				_, err = data.ReadFrom(got.Body)
+				require.NoError(t, err)
+				require.NoError(t, got.Body.Close())
+				found[*item.Name] = data.Bytes()
+			}
+		}
+		return found
+	}
+	return s
+}
+
 // stores by name.
-var stores = map[string]func(*testing.T, *installation) store{"file": files, "s3": bucket}
+var stores = map[string]func(*testing.T, *installation) store{"file": files, "s3": bucket, "azure_blob": azure}
 
 // database is a PostgreSQL database with a connector to it.
 type database struct {

@@ -8,6 +8,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/streaming"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blob"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blockblob"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/jackc/pgx/v5"
 	"github.com/nats-io/nats.go"
@@ -57,6 +61,23 @@ func TestS3RefusesAWrongSecretAndAConditionalOverwrite(t *testing.T) {
 	wrong.SecretKey = "wrong"
 	require.ErrorContains(t, put(&wrong, nil), "SignatureDoesNotMatch")
 	require.NotEqual(t, bucket.Bucket, server.StartS3(t).Bucket)
+}
+
+func TestAzureBlobRefusesAWrongKeyAndAConditionalOverwrite(t *testing.T) {
+	t.Parallel()
+	srv := server.StartAzureBlob(t)
+	put := func(s *server.AzureBlob) error {
+		_, err := s.Client(t).NewBlockBlobClient("a/b").Upload(t.Context(), streaming.NopCloser(strings.NewReader("x")), &blockblob.UploadOptions{
+			AccessConditions: &blob.AccessConditions{ModifiedAccessConditions: &blob.ModifiedAccessConditions{IfNoneMatch: new(azcore.ETagAny)}},
+		})
+		return err
+	}
+	require.NoError(t, put(srv))
+	require.ErrorContains(t, put(srv), "BlobAlreadyExists")
+	wrong := *srv
+	wrong.Key = "d3Jvbmc="
+	require.ErrorContains(t, put(&wrong), "AuthorizationFailure")
+	require.NotEqual(t, srv.Container, server.StartAzureBlob(t).Container)
 }
 
 func TestNATSKeepsItsPortAndStoreOverARestart(t *testing.T) {

@@ -117,7 +117,7 @@ func (c *Common) register(f *pflag.FlagSet) {
 	f.StringVar(&c.NATSKey, "nats-key", "", "PEM `file` with its key")
 	f.IntVar(&c.NATSReplicas, "nats-replicas", 0, "`copies` of each stream that the NATS cluster keeps; default 3 on a cluster and 1 otherwise")
 	f.BoolVar(&c.NATSNoSetup, "nats-no-setup", false, "use the streams that are there: the account may not make them")
-	f.StringVar(&c.Staging, "staging", "", "`URL` of the staging store, the same for all services: file:///folder, s3://bucket?region=…, azblob://container")
+	f.StringVar(&c.Staging, "staging", "", "`URL` of the staging store, the same for all services: file:///folder, s3://bucket?region=…, azblob://container?account=…")
 	f.StringSliceVar(&c.WorkerTokens, "worker-tokens", nil, "`tokens` by which the services know each other; the first is sent, all are accepted, so that they can be rotated")
 	f.StringVar(&c.LogLevel, "log-level", "info", "least `level` of log lines: debug, info, warn or error")
 	f.StringVar(&c.OTLPEndpoint, "otlp-endpoint", "", "`URL` of an OpenTelemetry collector (OTLP over gRPC) for traces; none by default")

@@ -152,7 +152,7 @@ func busy(key string, cause error) error {
 
 func (s *bucketStore) create(ctx context.Context, key string, cond Condition) (Writer, error) {
 	opts := &gcblob.WriterOptions{
-		BufferSize: uploadPart, MaxConcurrency: uploadParallel, ContentType: contentType(key), IfNotExist: cond.IfNotExist,
+		BufferSize: uploadPart, MaxConcurrency: uploadParallel, ContentType: ContentType(key), IfNotExist: cond.IfNotExist,
 		BeforeWrite: func(as func(any) bool) error { return s.hooks.Request(as, key, cond.IfMatch) },
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -228,8 +228,8 @@ func (s *bucketStore) Sweep(ctx context.Context, prefix string) error {
 	return s.hooks.Sweep(ctx, prefix)
 }
 
-// contentType tells browsers and other tools what an object holds.
-func contentType(key string) string {
+// ContentType tells browsers and other tools what an object holds.
+func ContentType(key string) string {
 	switch path.Ext(key) {
 	case ".parquet":
 		return "application/vnd.apache.parquet"

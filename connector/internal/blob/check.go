@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
+	"strings"
 	"sync"
 	"time"
 
@@ -16,6 +17,27 @@ type Step struct {
 	// Name is stable, for example `connect`.
 	Name string
 	Run  func(ctx context.Context) error
+}
+
+// LinkSteps are the steps `connect` and `authenticate`: they tell reaching the store from being let in by the error of look,
+// which asks the store for one key of the prefix. `read` then tells whether keys can be listed.
+func LinkSteps(look func(ctx context.Context) error) []Step {
+	fails := func(step func(*connector.Error) bool) func(context.Context) error {
+		return func(ctx context.Context) error {
+			err := look(ctx)
+			var coded *connector.Error
+			if errors.As(err, &coded) && !step(coded) {
+				return nil
+			}
+			return err
+		}
+	}
+	return []Step{
+		{Name: "connect", Run: fails(func(e *connector.Error) bool {
+			return e.Kind == connector.KindUnavailable || e.Kind == connector.KindInternal || strings.HasPrefix(e.Reason, "TLS_")
+		})},
+		{Name: "authenticate", Run: fails(func(e *connector.Error) bool { return e.Kind == connector.KindUnauthenticated })},
+	}
 }
 
 // checkPrefix begins the names of objects that a test or the first load writes and removes again.

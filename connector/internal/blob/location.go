@@ -3,6 +3,7 @@ package blob
 import (
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/lume-data/lume/connector"
 )
@@ -36,6 +37,14 @@ func InvalidPath(path, why, next string) *connector.Error {
 		Kind: connector.KindInvalid, Reason: "INVALID_SOURCE_PATH", Message: "the path " + quote(path) + " " + why, Next: next,
 		Meta: map[string]string{"path": path},
 	}
+}
+
+// CheckKey refuses a key that no listing could show as it is.
+func CheckKey(path, key string) error {
+	if !utf8.ValidString(key) || strings.ContainsFunc(key, func(r rune) bool { return r < 0x20 || r == 0x7f }) {
+		return InvalidPath(path, "holds a control character or is not UTF-8", "rename the object")
+	}
+	return nil
 }
 
 // Outside is the error of a path that the connector may not touch.
