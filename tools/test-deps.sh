@@ -10,6 +10,7 @@ bin_of() {
 missing=()
 { [ -n "$(bin_of initdb)" ] && [ -n "$(bin_of postgres)" ] && [ -n "$(bin_of psql)" ]; } || missing+=(postgresql)
 command -v setpriv >/dev/null || missing+=(util-linux)
+{ PATH=$PATH:/usr/sbin command -v mariadbd && command -v mariadb-install-db && command -v mariadb; } >/dev/null || missing+=(mariadb-server)
 [ ${#missing[@]} -gt 0 ] || exit 0
 
 as_root=()

@@ -4,6 +4,7 @@ package all
 import (
 	"github.com/lume-data/lume/connector"
 	"github.com/lume-data/lume/connector/file"
+	"github.com/lume-data/lume/connector/mysql"
 	"github.com/lume-data/lume/connector/postgres"
 	"github.com/lume-data/lume/connector/s3"
 	"github.com/lume-data/lume/connector/sqlite"
@@ -13,6 +14,7 @@ import (
 func Definitions() []connector.Definition {
 	return []connector.Definition{
 		file.Definition(),
+		mysql.Definition(),
 		postgres.Definition(),
 		s3.Definition(),
 		sqlite.Definition(),
