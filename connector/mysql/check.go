@@ -151,7 +151,12 @@ func (s *session) checkCreate(ctx context.Context, t sqlload.Table) error {
 	_, err := s.exec(ctx, "CREATE TABLE "+dialectOf(s.mariadb).Table(t)+" (x int, x int) ENGINE = InnoDB")
 	switch errorNumber(err) {
 	case errDuplicateColumn:
-		return nil
+		var n int
+		err = s.QueryRowContext(ctx, "SELECT count(*) FROM information_schema.schemata WHERE schema_name = ?", t.Schema).Scan(&n)
+		if err == nil && n == 0 {
+			return &connector.Error{Kind: noDatabase.kind, Reason: noDatabase.reason, Message: "the database " + t.Schema + " does not exist",
+				Next: "create the database", Meta: map[string]string{"database": t.Schema}}
+		}
 	case errDatabaseDenied, errTableDenied:
 		return denied("the user may not create the table "+t.String(), "CREATE", t, err)
 	}

@@ -17,6 +17,7 @@ const (
 	errDatabaseDenied   = 1044
 	errUnknownDatabase  = 1049
 	errDuplicateColumn  = 1060
+	errSyntax           = 1064
 	errNoSuchThread     = 1094
 	errKillDenied       = 1095
 	errRowTooBig        = 1118
@@ -110,7 +111,7 @@ var classes = map[uint16]class{
 	1020: {connector.KindUnavailable, "SERIALIZATION_FAILURE", "a concurrent transaction was in the way", ""},
 	1412: {connector.KindUnavailable, "TABLE_CHANGED", "the definition of a table was changed meanwhile", ""},
 	1030: serverFault, 1015: serverFault, 1016: serverFault, 1194: serverFault, 1030 + 1000: serverFault,
-	1064: badSyntax, 1149: badSyntax, 1065: badSyntax, 1221: badSyntax, 1248: badSyntax, 1327: badSyntax,
+	errSyntax: badSyntax, 1149: badSyntax, 1065: badSyntax, 1221: badSyntax, 1248: badSyntax, 1327: badSyntax,
 	1062: violated, 1586: violated, 1048: violated, errNoParent1: violated, errNoParent2: violated, errRowIsReferenced1: violated, errRowIsReferenced2: violated, 3819: violated, 4025: violated,
 	1264: badValue, 1265: badValue, 1292: badValue, 1366: badValue, 1406: badValue, 1411: badValue, 1690: badValue, 1365: badValue, 3140: badValue, 1242: badValue,
 	1235: unsupported, 1665: unsupported, errRowTooBig: unsupported, 1117: unsupported, 1071: unsupported, 1170: unsupported, 1425: unsupported, 1426: unsupported, 1059: unsupported,
@@ -153,7 +154,7 @@ var (
 	checkMySQL   = regexp.MustCompile("^Check constraint '([^']+)' is violated")
 	// What goes before the last name may be a value, and hold anything.
 	atColumn = regexp.MustCompile("(?s)^.*[Cc]olumn(?: name)?:? (?:(?:`[^`]*`\\.)*`([^`]+)`|'([^']+)')(?: at row \\d+| cannot be null| in '[^']*')?$")
-	atRow        = regexp.MustCompile(`at row (\d+)$`)
+	atRow    = regexp.MustCompile(`at row (\d+)$`)
 )
 
 // constraintName is the name of the constraint that an error is about, or nothing.

@@ -142,7 +142,7 @@ func TestOddNamesAreTakenAsTheyStand(t *testing.T) {
 	b := setup(t)
 	other := b.server.Database + "_Odd `x`.y"
 	b.exec("CREATE DATABASE `" + b.server.Database + "_Odd ``x``.y`")
-	t.Cleanup(func() { b.exec("DROP DATABASE `" + b.server.Database + "_Odd ``x``.y`") })
+	b.atEnd("DROP DATABASE `" + b.server.Database + "_Odd ``x``.y`")
 	columns := loadtest.Columns(t, `Select`, "int64", "a `b`; DROP", "string", `äöü "x" 'y'`, "bool", "$1", "date", "?", "binary")
 	rows := &loadtest.Rows{Batch: loadtest.Batch(t, columns, []any{0, 1, "x", "true", "2024-02-29", []byte("b")})}
 	table := `"` + other + `"."Table ""T"" \ '"`

@@ -94,7 +94,7 @@ func TestSettleTwiceIsSettleOnceAndNeedsNoTable(t *testing.T) {
 		require.False(t, out.Committed)
 	}
 	b.exec("CREATE DATABASE " + schema)
-	t.Cleanup(func() { b.exec("DROP DATABASE " + schema) })
+	b.atEnd("DROP DATABASE " + schema)
 	for range 2 {
 		out, err := b.link.Settle(t.Context(), "run_1", "x:v1", target)
 		require.NoError(t, err)

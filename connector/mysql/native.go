@@ -136,7 +136,7 @@ func lookup(ctx context.Context, s *session, name sqlload.Table) (*table, error)
 	return t, coded(ctx, err)
 }
 
-// enumMembers reads enum('a','it''s').
+// enumMembers reads enum('a','it”s').
 func enumMembers(format string) []string {
 	_, list, _ := strings.Cut(format, "(")
 	list = strings.TrimSuffix(list, ")")

@@ -55,7 +55,7 @@ func TestRefusedRowsBecomeRejectsAndTheReasonStaysOnTheRightRow(t *testing.T) {
 			rows: [][]any{{3, 1, 5, "1.00", "2024-01-01 00:00:00Z"}, {5, 2, -1, "1.00", nil}, {9, 3, 1, "-1.00", nil}, {11, 4, 1, "0.00", "1969-12-31 23:59:59Z"}, {12, 5, 1, "0.00", "9999-12-31 23:59:59Z"}},
 			reason: map[int64]connector.RefusedRow{
 				5: {Column: "u", Message: "is negative, which an unsigned column cannot hold"}, 9: {Column: "d", Message: "is negative, which an unsigned column cannot hold"},
-				11: {Column: "t", Message: "is not a value of the column's type"}, 12: {Column: "t", Message: "is not a value of the column's type"},
+				11: {Column: "t", Message: "is out of the column's range"}, 12: {Column: "t", Message: "is out of the column's range"},
 			},
 		},
 		{
@@ -186,7 +186,7 @@ func TestErrorsThatAreNoRowsFaultAreNeverBisected(t *testing.T) {
 			b.exec(c.setup)
 			user := b.server.Database
 			b.exec("CREATE USER '" + user + "'@'%' IDENTIFIED BY 'pw'; GRANT CREATE TEMPORARY TABLES ON " + user + ".* TO '" + user + "'@'%'")
-			t.Cleanup(func() { b.exec("DROP USER '" + user + "'@'%'") })
+			b.atEnd("DROP USER '" + user + "'@'%'")
 			// Both tables of bookkeeping are there, but for the case that is about one.
 			b.load(loadtest.New("run_0", spec(connector.Append, "other", loadtest.Columns(t, "v", "int32")), &loadtest.Rows{Batch: loadtest.Batch(t, loadtest.Columns(t, "v", "int32"))}))
 			if name != "rejects mismatch" {
@@ -215,7 +215,7 @@ func TestAUserWhoMayNotCreateATableIsToldSo(t *testing.T) {
 	b := setup(t)
 	user := b.server.Database
 	b.exec("CREATE USER '" + user + "'@'%' IDENTIFIED BY 'pw'; GRANT CREATE TEMPORARY TABLES ON " + user + ".* TO '" + user + "'@'%'")
-	t.Cleanup(func() { b.exec("DROP USER '" + user + "'@'%'") })
+	b.atEnd("DROP USER '" + user + "'@'%'")
 	link := connect(t, b.server, map[string]any{"user": user, "password": "pw"})
 	target := spec(connector.Append, "t", loadtest.Columns(t, "v", "int32"))
 	failed := failedCheck(link.CheckTarget(t.Context(), target))

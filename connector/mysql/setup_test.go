@@ -1,6 +1,7 @@
 package mysql_test
 
 import (
+	"context"
 	"database/sql"
 	"errors"
 	"log/slog"
@@ -59,6 +60,14 @@ func (b *bundle) exec(statements string) {
 	b.t.Helper()
 	_, err := b.db.ExecContext(b.t.Context(), statements)
 	require.NoError(b.t, err, statements)
+}
+
+// atEnd runs statements when the test has ended.
+func (b *bundle) atEnd(statements string) {
+	b.t.Cleanup(func() {
+		_, err := b.db.ExecContext(context.Background(), statements)
+		require.NoError(b.t, err, statements)
+	})
 }
 
 // text returns the one value of a query as text.

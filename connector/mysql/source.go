@@ -23,6 +23,8 @@ const (
 // syntax is what of MySQL's SQL must be known to bind a placeholder, in the sql_mode of [sessionSettings].
 var syntax = connector.QuerySyntax{
 	Param: func(int) string { return "?" }, Backslashes: `'"`, Backticks: true, LineComments: []string{"#"}, BlankAfterDashes: true,
+	// A variable of the session is refused with the parameters: nothing has set it.
+	NamedParams: true,
 }
 
 // snapshot starts the transaction of a query: it sees one state of the database and changes nothing.
@@ -35,10 +37,20 @@ func (s *session) snapshot(ctx context.Context) error {
 	return nil
 }
 
-// describe says what the columns of a query become. The query is the derived table of one that wants no row: so nothing but a
-// query passes, and it is not run.
+// A query is described as the derived table of one that wants no row: so nothing but a query passes, and it is not run. The
+// derived table must have no row to give either, since servers fill in one of a single row while they plan. MariaDB does not
+// take WITH there; then the outer limit has to do.
+const (
+	describeQuery = "SELECT * FROM ((\n%s\n) LIMIT 0) AS lume LIMIT 0"
+	describeWith  = "SELECT * FROM (\n%s\n) AS lume LIMIT 0"
+)
+
+// describe says what the columns of a query become.
 func (s *session) describe(ctx context.Context, query connector.BoundQuery) ([]connector.Column, []decoder, error) {
-	statement, err := s.PrepareContext(ctx, "SELECT * FROM (\n"+query.Text+"\n) AS lume LIMIT 0")
+	statement, err := s.PrepareContext(ctx, fmt.Sprintf(describeQuery, query.Text))
+	if errorNumber(err) == errSyntax {
+		statement, err = s.PrepareContext(ctx, fmt.Sprintf(describeWith, query.Text))
+	}
 	if err != nil {
 		return nil, nil, queryError(ctx, err)
 	}
@@ -89,7 +101,7 @@ func queryError(ctx context.Context, err error) error {
 	switch errorNumber(err) {
 	case errDuplicateColumn:
 		return columnNames(e.Column, err)
-	case 1064, 1065, 1149, 1221, 1327, 1744:
+	case errSyntax, 1065, 1149, 1221, 1327, 1744:
 		e.Kind, e.Reason, e.Message = connector.KindInvalid, "QUERY_SYNTAX", "the query is not one SELECT that the server understands"
 		e.Next = "run the query in a client, inside of SELECT * FROM ( … ) AS q, with a value in place of the placeholder"
 	case 1290, 1792:
