@@ -103,7 +103,7 @@ breaking: $(STAMPS)/go-tools ## Fail if proto/ breaks clients of AGAINST (defaul
 tools: $(STAMPS)/go-tools $(STAMPS)/golangci-lint-$(GOLANGCI_LINT_VERSION) $(STAMPS)/versitygw-$(VERSITYGW_VERSION) ## Build every pinned tool into .tools/bin
 
 .PHONY: test-deps
-test-deps: $(STAMPS)/versitygw-$(VERSITYGW_VERSION) ## Install the servers that tests start: PostgreSQL (Debian package), versitygw (S3)
+test-deps: $(STAMPS)/versitygw-$(VERSITYGW_VERSION) ## Install the servers that tests start: PostgreSQL and MariaDB (Debian packages), versitygw (S3)
 	./tools/test-deps.sh
 
 # buf and the protoc plugins.

@@ -49,12 +49,10 @@ var sessionSettings = map[string]string{
 	"sql_mode":  "'STRICT_ALL_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION,NO_AUTO_VALUE_ON_ZERO'",
 	"time_zone": "'+00:00'",
 	// Notes count as warnings: a note is how a cut blank is told.
-	"sql_notes":          "1",
-	"autocommit":         "1",
-	"sql_safe_updates":   "0",
-	"sql_select_limit":   "18446744073709551615",
-	"foreign_key_checks": "1",
-	"unique_checks":      "1",
+	"sql_notes":        "1",
+	"autocommit":       "1",
+	"sql_safe_updates": "0",
+	"sql_select_limit": "18446744073709551615",
 	// Seconds that a load waits for another one that holds the table or the run's marker.
 	"lock_wait_timeout":        "30",
 	"innodb_lock_wait_timeout": "30",

@@ -30,8 +30,6 @@ type native struct {
 	optional bool
 	// computed columns cannot be written.
 	computed bool
-	// generated is true if the server makes a new number for it.
-	autoIncrement bool
 }
 
 // table is a table as information_schema describes it.
@@ -65,7 +63,7 @@ const (
 	uniqueQuery = `SELECT index_name, coalesce(column_name, ''), sub_part IS NOT NULL
   FROM information_schema.statistics WHERE table_schema = ? AND table_name = ? AND non_unique = 0 ORDER BY index_name, seq_in_index`
 
-	triggersQuery = `SELECT count(*) FROM information_schema.triggers
+	triggersQuery = `SELECT count(*) > 0 FROM information_schema.triggers
  WHERE event_object_schema = ? AND event_object_table = ? AND event_manipulation = 'INSERT' AND action_timing = 'BEFORE'`
 )
 
@@ -103,10 +101,9 @@ func lookup(ctx context.Context, s *session, name sqlload.Table) (*table, error)
 		extra = strings.ToLower(extra)
 		c.typ = strings.ToLower(c.typ)
 		c.unsigned = strings.Contains(strings.ToLower(c.format), "unsigned")
-		// The numbers of real and double precision would be rounded to a scale.
-		c.notNull, c.autoIncrement = !nullable, strings.Contains(extra, "auto_increment")
+		c.notNull = !nullable
 		c.computed = strings.Contains(extra, "generated") && !strings.Contains(extra, "default_generated") || strings.Contains(extra, "virtual") || strings.Contains(extra, "persistent")
-		c.optional = nullable || hasDefault || c.autoIncrement || c.computed || strings.Contains(extra, "default_generated")
+		c.optional = nullable || hasDefault || c.computed || strings.Contains(extra, "auto_increment") || strings.Contains(extra, "default_generated")
 		c.members = nil
 		if c.typ == "enum" {
 			c.members = enumMembers(c.format)

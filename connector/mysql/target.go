@@ -160,6 +160,7 @@ func (l *loader) rollback(ctx context.Context) {
 
 // rows loads all rows and returns how many the target counted.
 func (l *loader) rows(ctx context.Context) (int64, error) {
+	var direct *sqlload.Attempt
 	if l.plan.Mode == connector.Append {
 		// Straight into the target, as long as the server likes every row.
 		a, err := l.saved(func(ctx context.Context, r sqlload.Range) (sqlload.Attempt, error) {
@@ -167,6 +168,10 @@ func (l *loader) rows(ctx context.Context) (int64, error) {
 		})(ctx, sqlload.AllRows)
 		if err != nil || a.Refusal == nil {
 			return a.Written, err
+		}
+		// It was the first try, if it tells where to cut.
+		if a.Sent > 1 && a.Refusal.Suspect >= 0 {
+			direct = &a
 		}
 	}
 	if err := l.stage(ctx); err != nil {
@@ -177,7 +182,15 @@ func (l *loader) rows(ctx context.Context) (int64, error) {
 			return 0, err
 		}
 	}
-	return sqlload.Bisect(ctx, sqlload.AllRows, l.insertStaged(), l.refusals)
+	insert := l.insertStaged()
+	return sqlload.Bisect(ctx, sqlload.AllRows, func(ctx context.Context, r sqlload.Range) (sqlload.Attempt, error) {
+		if direct != nil {
+			first := *direct
+			direct = nil
+			return first, nil
+		}
+		return insert(ctx, r)
+	}, l.refusals)
 }
 
 // empty deletes what replace replaces. The lock keeps a second replace from adding its rows to those of this one.
