@@ -36,6 +36,8 @@ type session struct {
 	maxPacket int64
 	// localInfile is true if the server takes LOAD DATA LOCAL.
 	localInfile bool
+	// killed is true once the server was told to end the session.
+	killed bool
 }
 
 // connect opens a session that holds the lock of that name. It waits for the lock up to lockTimeout.
@@ -133,9 +135,17 @@ func (s *session) alive() bool {
 func (s *session) close(ctx context.Context) {
 	alive := s.alive()
 	_ = s.Conn.Close()
-	if alive {
+	if !alive {
+		s.kill(ctx)
+	}
+}
+
+// kill ends the session on the server, if it is still there, whatever its connection is doing. It goes on after ctx has ended.
+func (s *session) kill(ctx context.Context) {
+	if s.killed {
 		return
 	}
+	s.killed = true
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 	defer cancel()
 	_ = s.link.end(ctx, s.name)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -169,20 +170,31 @@ func (s *session) start(ctx context.Context, query connector.BoundQuery, sourceP
 		return nil, queryError(ctx, err)
 	}
 	out := &stream{session: s, columns: columns, decoders: decoders, ctx: running, cancel: cancel, statement: statement, rows: rows}
+	out.cut = sync.OnceFunc(func() {
+		cancel()
+		// Rows that nobody wants are read to their end by database/sql, unless the server stops.
+		s.kill(ctx)
+	})
 	if err := out.bind(); err != nil {
-		_ = out.end()
+		out.cut()
+		_ = rows.Close()
 		return nil, err
 	}
+	out.release = context.AfterFunc(ctx, out.cut)
 	return out, nil
 }
 
 // stream is a running query.
 type stream struct {
-	session   *session
-	columns   []connector.Column
-	decoders  []decoder
-	ctx       context.Context
-	cancel    context.CancelFunc
+	session  *session
+	columns  []connector.Column
+	decoders []decoder
+	ctx      context.Context
+	cancel   context.CancelFunc
+	// cut ends the query in its middle. Whoever calls it waits until it has been done. release gives back the watch over the
+	// context of Query.
+	cut       func()
+	release   func() bool
 	statement *sql.Stmt
 	rows      *sql.Rows
 	values    []sql.RawBytes
@@ -229,8 +241,12 @@ func (s *stream) Next(ctx context.Context) (arrow.RecordBatch, error) {
 	if err := errors.Join(ctx.Err(), s.ctx.Err()); err != nil {
 		return nil, err
 	}
-	stop := context.AfterFunc(ctx, s.cancel)
-	defer stop()
+	stop := context.AfterFunc(ctx, s.cut)
+	defer func() {
+		if !stop() {
+			s.cut()
+		}
+	}()
 	rows, size := 0, 0
 	for rows < batchRows && size < batchBytes {
 		if !s.rows.Next() {
@@ -268,7 +284,7 @@ func (s *stream) Next(ctx context.Context) (arrow.RecordBatch, error) {
 
 // unreadable is a value that the column's type cannot hold.
 func (s *stream) unreadable(i int, problem string) error {
-	s.cancel()
+	s.cut()
 	s.ended = true
 	c := s.columns[i]
 	return &connector.Error{Kind: connector.KindInvalid, Reason: "SOURCE_VALUE", Column: c.Name,
@@ -277,23 +293,19 @@ func (s *stream) unreadable(i int, problem string) error {
 		Meta:    map[string]string{"column": c.Name, "row": fmt.Sprint(s.count)}}
 }
 
-// end gives back what the query holds. What was not read is not waited for: the connection is cut, and the server told.
-func (s *stream) end() error {
-	s.cancel()
-	_ = s.rows.Close()
-	_ = s.statement.Close()
-	if s.build != nil {
-		s.build.Release()
-	}
-	s.session.close(context.Background())
-	return nil
-}
-
-// Close implements connector.RowStream.
+// Close implements connector.RowStream. What was not read is not waited for: the connection is cut, and the server told.
 func (s *stream) Close() error {
 	if s.closed {
 		return nil
 	}
 	s.closed = true
-	return s.end()
+	if !s.release() || !s.ended {
+		s.cut()
+	}
+	_ = s.rows.Close()
+	_ = s.statement.Close()
+	s.cancel()
+	s.build.Release()
+	s.session.close(context.Background())
+	return nil
 }
