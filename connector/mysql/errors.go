@@ -148,7 +148,7 @@ func errorNumber(err error) uint16 {
 
 var (
 	// A duplicate entry goes before its key, and may hold anything.
-	duplicateKey = regexp.MustCompile("(?s)^Duplicate entry '.*' for key '(?:[^'.]+\\.)?([^']+)'$")
+	duplicateKey = regexp.MustCompile(`(?s)^Duplicate entry '.*' for key '(?:[^'.]+\.)?([^']+)'$`)
 	foreignKey   = regexp.MustCompile("CONSTRAINT `((?:[^`]|``)+)` FOREIGN KEY")
 	checkMariaDB = regexp.MustCompile("^CONSTRAINT `(?:[^`]*`\\.`)*([^`]+)` failed for")
 	checkMySQL   = regexp.MustCompile("^Check constraint '([^']+)' is violated")

@@ -134,7 +134,7 @@ func (s *session) alive() bool {
 // working on it, so then the server is told by another one.
 func (s *session) close(ctx context.Context) {
 	alive := s.alive()
-	_ = s.Conn.Close()
+	_ = s.Close()
 	if !alive {
 		s.kill(ctx)
 	}

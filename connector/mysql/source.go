@@ -164,7 +164,7 @@ func (s *session) start(ctx context.Context, query connector.BoundQuery, sourceP
 		return nil, queryError(ctx, err)
 	}
 	running, cancel := context.WithCancel(ctx)
-	rows, err := statement.QueryContext(running, params(query, sourcePath)...)
+	rows, err := statement.QueryContext(running, params(query, sourcePath)...) //nolint:rowserrcheck // The stream checks it after the last row.
 	if err != nil {
 		cancel()
 		return nil, queryError(ctx, err)
@@ -177,7 +177,7 @@ func (s *session) start(ctx context.Context, query connector.BoundQuery, sourceP
 	})
 	if err := out.bind(); err != nil {
 		out.cut()
-		_ = rows.Close()
+		_ = rows.Close() //nolint:sqlclosecheck // Rows that are returned are closed by the stream.
 		return nil, err
 	}
 	out.release = context.AfterFunc(ctx, out.cut)
