@@ -228,7 +228,7 @@ func (l *loader) loadRows(ctx context.Context, into sqlload.Table, withRow bool,
 		if reason, is := refusedRow(first); is {
 			a.Refusal.Reason = l.named(reason)
 		}
-		a.Refusal.Suspect = f.lines.Row(rowNumber(first.Message))
+		a.Refusal.Suspect = f.lines.Row(l.suspect(ctx, first))
 	}
 	return a, nil
 }

@@ -86,7 +86,8 @@ func (l *loader) insertStaged() sqlload.Try {
 	}
 }
 
-// suspect is the 1-based row of an INSERT … SELECT that its error is about, or 0. It is a hint, so nobody fails for it.
+// suspect is the 1-based row of the last statement that its first error or warning is about, or 0. It is a hint, so nobody fails
+// for it.
 func (l *loader) suspect(ctx context.Context, refused *driver.MySQLError) int64 {
 	if n := rowNumber(refused.Message); n > 0 || !l.mariadb {
 		return n
