@@ -91,33 +91,40 @@ var (
 	badSyntax   = class{connector.KindInvalid, "STATEMENT_REFUSED", "the server does not accept the statement", ""}
 	violated    = class{connector.KindConflict, "CONSTRAINT_VIOLATED", "a constraint of the database is violated", ""}
 	badValue    = class{connector.KindInvalid, "VALUE_REFUSED", "the server does not accept a value", ""}
+	deadlock    = class{connector.KindUnavailable, "DEADLOCK", "a concurrent transaction was in the way", ""}
 	unsupported = class{connector.KindConflict, "UNSUPPORTED", "the server does not support this for the table", "see the limits in the connector's TYPES.md"}
 	readOnly    = class{connector.KindConflict, "READ_ONLY", "the server or the transaction is read-only", "connect to the primary server"}
 	tooLarge    = class{connector.KindInvalid, "VALUE_TOO_LARGE", "a value is larger than the server takes", "raise max_allowed_packet of the server"}
 	noLocal     = class{connector.KindConflict, "LOCAL_INFILE_DISABLED", "the server does not take LOAD DATA LOCAL", "set local_infile = ON on the server"}
 )
 
-// classes are looked up by the number of the error.
+// classes are looked up by the number of the error; numbers are those of both servers.
 var classes = map[uint16]class{
-	1045: badLogin, 1130: badLogin, 1129: badLogin, 1251: badLogin, 1698: badLogin, 1820: badLogin, 1862: badLogin, 3118: badLogin, 4151: badLogin,
-	errDatabaseDenied: permission, errTableDenied: permission, errColumnDenied: permission, 1227: permission, 1370: permission, 1345: permission, 1449: permission,
-	errUnknownDatabase: noDatabase, 1146: noTable, 1109: noTable, 1051: noTable, 1054: noColumn,
-	1040: exhausted, 1203: exhausted, 1226: exhausted, 1041: exhausted, 1037: exhausted, 1038: exhausted, 1021: exhausted, 1114: exhausted, 1135: exhausted, 1206: exhausted,
-	1053: interrupted, 1077: interrupted, 1079: interrupted, 1159: interrupted, 1161: interrupted, 1158: interrupted, 1160: interrupted, 1317: interrupted, 1927: interrupted,
-	1969: interrupted, 3024: interrupted, 4031: interrupted, 1184: interrupted, 1152: interrupted, 1080: interrupted, 3169: interrupted,
+	// A login, a host or an account that is refused.
+	1045: badLogin, 1129: badLogin, 1130: badLogin, 1251: badLogin, 1698: badLogin, 1820: badLogin, 1862: badLogin, 3118: badLogin, 4151: badLogin,
+	// A permission on a database, table, column, routine, view or of an administrator.
+	errDatabaseDenied: permission, errTableDenied: permission, errColumnDenied: permission, 1227: permission, 1345: permission, 1370: permission, 1449: permission,
+	errUnknownDatabase: noDatabase, 1051: noTable, 1109: noTable, 1146: noTable, 1054: noColumn,
+	// Connections, quotas, memory, disk, locks.
+	1021: exhausted, 1037: exhausted, 1038: exhausted, 1040: exhausted, 1041: exhausted, 1114: exhausted, 1135: exhausted, 1203: exhausted, 1206: exhausted, 1226: exhausted,
+	// Shutdown, kill, timeouts of network, statement and idle session.
+	1053: interrupted, 1077: interrupted, 1079: interrupted, 1080: interrupted, 1152: interrupted, 1158: interrupted, 1159: interrupted, 1160: interrupted,
+	1161: interrupted, 1184: interrupted, 1317: interrupted, 1927: interrupted, 1969: interrupted, 3024: interrupted, 3169: interrupted, 4031: interrupted,
 	1205: {connector.KindUnavailable, "LOCK_TIMEOUT", "a lock was not free in time", "see which session holds the table or the run's marker"},
-	1213: {connector.KindUnavailable, "DEADLOCK", "a concurrent transaction was in the way", ""},
-	3058: {connector.KindUnavailable, "DEADLOCK", "a concurrent transaction was in the way", ""},
+	1213: deadlock, 3058: deadlock,
 	1020: {connector.KindUnavailable, "SERIALIZATION_FAILURE", "a concurrent transaction was in the way", ""},
 	1412: {connector.KindUnavailable, "TABLE_CHANGED", "the definition of a table was changed meanwhile", ""},
-	1030: serverFault, 1015: serverFault, 1016: serverFault, 1194: serverFault, 1030 + 1000: serverFault,
-	errSyntax: badSyntax, 1149: badSyntax, 1065: badSyntax, 1221: badSyntax, 1248: badSyntax, 1327: badSyntax,
-	1062: violated, 1586: violated, 1048: violated, errNoParent1: violated, errNoParent2: violated, errRowIsReferenced1: violated, errRowIsReferenced2: violated, 3819: violated, 4025: violated,
-	1264: badValue, 1265: badValue, 1292: badValue, 1366: badValue, 1406: badValue, 1411: badValue, 1690: badValue, 1365: badValue, 3140: badValue, 1242: badValue,
-	1235: unsupported, 1665: unsupported, errRowTooBig: unsupported, 1117: unsupported, 1071: unsupported, 1170: unsupported, 1425: unsupported, 1426: unsupported, 1059: unsupported,
-	1166: unsupported, 1300: unsupported, 1787: unsupported, 3098: unsupported,
+	1015: serverFault, 1016: serverFault, 1030: serverFault, 1194: serverFault,
+	errSyntax: badSyntax, 1065: badSyntax, 1149: badSyntax, 1221: badSyntax, 1248: badSyntax, 1327: badSyntax,
+	// Unique, not null, foreign key, check.
+	1062: violated, 1586: violated, 1048: violated, errNoParent1: violated, errNoParent2: violated, errRowIsReferenced1: violated, errRowIsReferenced2: violated,
+	3819: violated, 4025: violated,
+	1242: badValue, 1264: badValue, 1265: badValue, 1292: badValue, 1365: badValue, 1366: badValue, 1406: badValue, 1411: badValue, 1690: badValue, 3140: badValue,
+	// Names, keys, columns and rows that are too long or too many; replication that forbids the transaction.
+	1059: unsupported, 1071: unsupported, 1117: unsupported, errRowTooBig: unsupported, 1166: unsupported, 1170: unsupported, 1235: unsupported, 1300: unsupported,
+	1425: unsupported, 1426: unsupported, 1665: unsupported, 1787: unsupported, 3098: unsupported,
 	1290: readOnly, 1792: readOnly, 1836: readOnly,
-	1153: tooLarge, 1301: tooLarge, 1162: tooLarge,
+	1153: tooLarge, 1162: tooLarge, 1301: tooLarge,
 	1148: noLocal, 3948: noLocal, 3950: noLocal, 4166: noLocal,
 }
 
