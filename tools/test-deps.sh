@@ -30,28 +30,17 @@ packages() {
 	"${as_root[@]}" apt-get install -y -q --no-install-recommends "$@"
 }
 
-# azurite installs the Azure Blob server of tools/azurite.
-azurite() {
-	local to=.tools/azurite
-	if cmp -s tools/azurite/package-lock.json "$to/installed"; then
-		return
-	fi
-	if [ "$(node -p 'process.versions.node.split(".")[0]')" -lt 20 ]; then
-		echo "The tests need Node.js 20 or later for Azurite; this is $(node --version)." >&2
-		exit 1
-	fi
-	echo "Installing Azurite for the tests"
-	mkdir -p "$to"
-	rm -f "$to/installed"
-	cp tools/azurite/package.json tools/azurite/package-lock.json "$to"
-	npm ci --prefix "$to" --ignore-scripts --no-audit --no-fund --loglevel=error
-	cp tools/azurite/package-lock.json "$to/installed"
-}
-
 missing=()
 { [ -n "$(bin_of initdb)" ] && [ -n "$(bin_of postgres)" ] && [ -n "$(bin_of psql)" ]; } || missing+=(postgresql)
 command -v setpriv >/dev/null || missing+=(util-linux)
+{ PATH=$PATH:/usr/sbin command -v mariadbd && command -v mariadb-install-db && command -v mariadb; } >/dev/null || missing+=(mariadb-server)
 command -v node >/dev/null || missing+=(nodejs)
 command -v npm >/dev/null || missing+=(npm)
+python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+command -v java >/dev/null || missing+=(openjdk-17-jre-headless)
+command -v mvn >/dev/null || missing+=(maven)
+python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
 [ ${#missing[@]} -eq 0 ] || packages "${missing[@]}"
-azurite
+for install in tools/*/install.sh; do
+	"$install"
+done

@@ -5,6 +5,7 @@ import (
 	"github.com/lume-data/lume/connector"
 	"github.com/lume-data/lume/connector/azureblob"
 	"github.com/lume-data/lume/connector/file"
+	"github.com/lume-data/lume/connector/mysql"
 	"github.com/lume-data/lume/connector/postgres"
 	"github.com/lume-data/lume/connector/s3"
 	"github.com/lume-data/lume/connector/sqlite"
@@ -15,6 +16,7 @@ func Definitions() []connector.Definition {
 	return []connector.Definition{
 		azureblob.Definition(),
 		file.Definition(),
+		mysql.Definition(),
 		postgres.Definition(),
 		s3.Definition(),
 		sqlite.Definition(),

@@ -40,6 +40,8 @@ type TargetHarness struct {
 	Only Only
 	// FoldsNames is true for systems whose column names differ in more than case.
 	FoldsNames bool
+	// PlaneNames is true for systems whose names have no character beyond the Basic Multilingual Plane, such as emoji.
+	PlaneNames bool
 	// MaxName is the longest name of a column in bytes; 63 if it is 0.
 	MaxName int
 	// MaxColumns is how many columns the system takes; 500 if it is 0.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -14,14 +13,6 @@ import (
 
 	"github.com/lume-data/lume/connector"
 	"github.com/lume-data/lume/connector/internal/sqlload"
-)
-
-const (
-	// chunkSize is when a chunk of encoded rows is handed over to be sent.
-	chunkSize = 256 << 10
-	// chunkLimit is the largest chunk that is kept for the next rows; one huge row should not stay.
-	chunkLimit = 4 << 20
-	chunks     = 3
 )
 
 // copyHeader starts binary COPY data: signature, flags, length of the header's extension.
@@ -36,108 +27,35 @@ type column struct {
 	noNull bool
 }
 
-// feed encodes the rows of a range in the background, and is the reader that COPY sends from.
+// feed encodes the rows of a range for COPY.
 type feed struct {
 	columns  []column
 	withRow  bool
 	refusals *sqlload.Refusals
 	progress func(sent int64)
 
-	full  chan []byte
-	empty chan []byte
-	now   []byte // chunk that is being read
-	rest  []byte
-	done  sync.WaitGroup
-
-	// Set by the encoder, read after wait.
-	err         error
 	sent        int64
 	first, last int64
-	lines       lines
+	lines       sqlload.Lines
 }
 
-// start begins to encode rows. cancel of ctx ends it; wait must be called.
-func (f *feed) start(ctx context.Context, rows connector.RowReader) {
-	f.full, f.empty = make(chan []byte, chunks), make(chan []byte, chunks)
-	for range chunks {
-		f.empty <- make([]byte, 0, chunkSize+chunkSize/4)
-	}
-	f.done.Go(func() {
-		defer close(f.full)
-		f.err = f.encode(ctx, rows)
-	})
-}
-
-// wait ends when the encoder has ended. The context given to start must be cancelled unless everything was read.
-func (f *feed) wait() { f.done.Wait() }
-
-// errFeed is what the driver sees of an error of the encoder.
-var errFeed = errors.New("the rows cannot be read")
-
-// Read implements io.Reader for the driver.
-func (f *feed) Read(p []byte) (int, error) {
-	if len(f.rest) == 0 {
-		if f.now != nil {
-			if cap(f.now) > chunkLimit {
-				f.now = make([]byte, 0, chunkSize+chunkSize/4)
-			}
-			f.empty <- f.now[:0]
-			f.now = nil
-		}
-		chunk, ok := <-f.full
-		if !ok {
-			if f.err != nil {
-				return 0, errFeed
-			}
-			return 0, io.EOF
-		}
-		f.now, f.rest = chunk, chunk
-	}
-	n := copy(p, f.rest)
-	f.rest = f.rest[n:]
-	return n, nil
-}
-
-func (f *feed) take(ctx context.Context) ([]byte, error) {
-	select {
-	case chunk := <-f.empty:
-		return chunk, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
-func (f *feed) give(ctx context.Context, chunk []byte) error {
-	select {
-	case f.full <- chunk:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-func (f *feed) encode(ctx context.Context, rows connector.RowReader) error {
-	chunk, err := f.take(ctx)
-	if err != nil {
-		return err
-	}
+func (f *feed) encode(ctx context.Context, p *sqlload.Pipe, rows connector.RowReader, chunk []byte) ([]byte, error) {
 	chunk = append(chunk, copyHeader...)
 	for {
 		batch, err := rows.Next(ctx)
 		if err == io.EOF {
-			break
+			return append(chunk, 0xff, 0xff), nil
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
-		chunk, err = f.batch(ctx, chunk, batch)
+		chunk, err = f.batch(ctx, p, chunk, batch)
 		batch.Release()
 		if err != nil {
-			return err
+			return nil, err
 		}
 		f.progress(f.sent)
 	}
-	return f.give(ctx, append(chunk, 0xff, 0xff))
 }
 
 // bound is a column of one batch.
@@ -149,7 +67,7 @@ type bound struct {
 }
 
 // batch appends the rows of a batch and hands over full chunks.
-func (f *feed) batch(ctx context.Context, chunk []byte, batch arrow.RecordBatch) ([]byte, error) {
+func (f *feed) batch(ctx context.Context, p *sqlload.Pipe, chunk []byte, batch arrow.RecordBatch) ([]byte, error) {
 	if int(batch.NumCols()) != len(f.columns)+1 {
 		return chunk, fmt.Errorf("a batch has %d columns instead of %d", batch.NumCols(), len(f.columns)+1)
 	}
@@ -192,12 +110,9 @@ func (f *feed) batch(ctx context.Context, chunk []byte, batch arrow.RecordBatch)
 			continue
 		}
 		f.count(row)
-		if len(chunk) >= chunkSize {
-			if err := f.give(ctx, chunk); err != nil {
-				return nil, err
-			}
+		if len(chunk) >= sqlload.ChunkSize {
 			var err error
-			if chunk, err = f.take(ctx); err != nil {
+			if chunk, err = p.Flush(ctx, chunk); err != nil {
 				return nil, err
 			}
 		}
@@ -211,7 +126,7 @@ func (f *feed) count(row int64) {
 	}
 	f.sent++
 	f.last = row
-	f.lines.add(row)
+	f.lines.Add(row)
 }
 
 // copyRows sends one range of a load into a table and reports what came of it. The server refuses by an error in the
@@ -225,23 +140,23 @@ func (l *loader) copyRows(ctx context.Context, statement string, withRow bool, r
 	}
 	f := &feed{columns: l.columns, withRow: withRow, refusals: l.refusals, progress: l.progress}
 	encoding, stop := context.WithCancel(ctx)
-	f.start(encoding, rows)
-	tag, copyErr := l.conn.PgConn().CopyFrom(ctx, f, statement)
+	p := sqlload.StartPipe(encoding, func(p *sqlload.Pipe, chunk []byte) ([]byte, error) { return f.encode(encoding, p, rows, chunk) })
+	tag, copyErr := l.conn.PgConn().CopyFrom(ctx, p, statement)
 	stop()
-	f.wait()
+	feedErr := p.Wait()
 	closeErr := rows.Close()
 
 	a := sqlload.Attempt{Sent: f.sent, First: f.first, Last: f.last}
 	var pg *pgconn.PgError
 	switch {
-	case f.err != nil && !errors.Is(f.err, context.Canceled):
-		return a, f.err
+	case feedErr != nil && !errors.Is(feedErr, context.Canceled):
+		return a, feedErr
 	case errors.As(copyErr, &pg):
 		reason, refused := refusedRow(pg)
 		if !refused {
 			return a, coded(ctx, copyErr)
 		}
-		a.Refusal = &sqlload.Refusal{Reason: l.named(reason, pg), Suspect: f.lines.row(suspectLine(pg)), Passing: pg.Code == "23503", Err: coded(ctx, copyErr)}
+		a.Refusal = &sqlload.Refusal{Reason: l.named(reason, pg), Suspect: f.lines.Row(suspectLine(pg)), Passing: pg.Code == "23503", Err: coded(ctx, copyErr)}
 		return a, nil
 	case copyErr != nil:
 		return a, coded(ctx, copyErr)
@@ -264,49 +179,4 @@ func (l *loader) named(reason connector.RefusedRow, pg *pgconn.PgError) connecto
 		}
 	}
 	return reason
-}
-
-// maxRuns bounds the memory of lines.
-const maxRuns = 1 << 18
-
-// lines remembers which row was sent at which line of a COPY, as runs of adjacent rows. Beyond maxRuns it forgets: then
-// the bisection goes without hints.
-type lines struct {
-	runs []run
-	sent int64
-	full bool
-}
-
-type run struct{ line, row int64 }
-
-func (l *lines) add(row int64) {
-	l.sent++
-	if n := len(l.runs); n > 0 && row-l.runs[n-1].row == l.sent-l.runs[n-1].line {
-		return
-	}
-	if len(l.runs) == maxRuns {
-		l.full = true
-	}
-	if !l.full {
-		l.runs = append(l.runs, run{line: l.sent, row: row})
-	}
-}
-
-// row returns the row at a 1-based line, or -1.
-func (l *lines) row(line int64) int64 {
-	if line < 1 || line > l.sent {
-		return -1
-	}
-	lo, hi := 0, len(l.runs)
-	for lo < hi {
-		if mid := (lo + hi) / 2; l.runs[mid].line <= line {
-			lo = mid + 1
-		} else {
-			hi = mid
-		}
-	}
-	if lo == len(l.runs) && l.full || lo == 0 {
-		return -1
-	}
-	return l.runs[lo-1].row + line - l.runs[lo-1].line
 }

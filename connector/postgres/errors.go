@@ -2,8 +2,6 @@ package postgres
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"regexp"
 	"strconv"
@@ -12,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/lume-data/lume/connector"
+	"github.com/lume-data/lume/connector/internal/dial"
 )
 
 // connectError codes a failure to connect.
@@ -23,16 +22,7 @@ func connectError(ctx context.Context, err error) error {
 	if errors.As(err, &pg) {
 		return stateError(pg, err)
 	}
-	var (
-		unknown  x509.UnknownAuthorityError
-		hostname x509.HostnameError
-		invalid  x509.CertificateInvalidError
-		verify   *tls.CertificateVerificationError
-		alert    tls.AlertError
-		record   tls.RecordHeaderError
-	)
-	if errors.As(err, &unknown) || errors.As(err, &hostname) || errors.As(err, &invalid) || errors.As(err, &verify) ||
-		errors.As(err, &alert) || errors.As(err, &record) || strings.Contains(err.Error(), "server refused TLS") {
+	if dial.IsTLS(err) || strings.Contains(err.Error(), "server refused TLS") {
 		return &connector.Error{Kind: connector.KindInvalid, Reason: "TLS_FAILED",
 			Message: "no trusted TLS connection with the server is possible",
 			Next:    "check sslmode and ca_certificate of the connector, and that the server offers TLS", Cause: err}

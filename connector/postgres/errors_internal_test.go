@@ -63,24 +63,3 @@ func TestTheServersContextNamesLineAndColumn(t *testing.T) {
 		require.Equal(t, want.column, suspectColumn(pg), where)
 	}
 }
-
-func TestLinesRememberWhichRowWasSent(t *testing.T) {
-	t.Parallel()
-	var l lines
-	rows := []int64{3, 4, 5, 9, 11, 12, 40}
-	for _, row := range rows {
-		l.add(row)
-	}
-	for i, row := range rows {
-		require.Equal(t, row, l.row(int64(i)+1))
-	}
-	require.EqualValues(t, -1, l.row(0))
-	require.EqualValues(t, -1, l.row(8))
-	require.Len(t, l.runs, 4)
-	l = lines{}
-	for row := range int64(maxRuns + 10) {
-		l.add(2 * row)
-	}
-	require.EqualValues(t, 2*(maxRuns-2), l.row(maxRuns-1))
-	require.EqualValues(t, -1, l.row(maxRuns+5))
-}

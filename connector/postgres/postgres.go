@@ -2,11 +2,7 @@ package postgres
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
-	"errors"
 	"log/slog"
-	"net"
 	"strings"
 	"time"
 
@@ -15,39 +11,22 @@ import (
 	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
 
 	"github.com/lume-data/lume/connector"
+	"github.com/lume-data/lume/connector/internal/dial"
 )
 
-// TLS modes of a connector.
-const (
-	sslDisable    = "disable"
-	sslRequire    = "require"
-	sslVerifyCA   = "verify-ca"
-	sslVerifyFull = "verify-full"
-)
-
-const (
-	connectTimeout = 15 * time.Second
-	// closeTimeout bounds the goodbye to a server that does not answer.
-	closeTimeout = 5 * time.Second
-)
+// closeTimeout bounds the goodbye to a server that does not answer.
+const closeTimeout = 5 * time.Second
 
 var spec = connector.Spec{
 	Type: "postgres", Title: "PostgreSQL", Source: true, Target: true, Query: &syntax,
 	Doc: "Reads the rows of a query, and loads tables by binary COPY in one transaction. Works with PostgreSQL 12 and later.",
-	Fields: []connector.Field{
+	Fields: append([]connector.Field{
 		{Name: "host", Type: connector.String, Required: true, Address: true, Doc: "Name or address of the server.", Example: "db.example.com"},
 		{Name: "port", Type: connector.Integer, Default: "5432", Address: true, Doc: "Port of the server."},
 		{Name: "database", Type: connector.String, Required: true, Doc: "Name of the database.", Example: "warehouse"},
 		{Name: "user", Type: connector.String, Required: true, Doc: "Role to log in as.", Example: "lume"},
 		{Name: "password", Type: connector.Sensitive, Doc: "Password of the role. Not needed with a client certificate."},
-		{Name: "sslmode", Type: connector.Enum, Default: sslVerifyFull, Address: true,
-			Values: []string{sslDisable, sslRequire, sslVerifyCA, sslVerifyFull},
-			Doc: "`verify-full` encrypts and checks the server's certificate and name; `verify-ca` does not check the name; " +
-				"`require` encrypts but checks nothing; `disable` sends everything in the clear."},
-		{Name: "ca_certificate", Type: connector.String, Doc: "Certificates (PEM) that the server's must be signed by. Default: those of the system."},
-		{Name: "client_certificate", Type: connector.String, Doc: "Client certificate (PEM)."},
-		{Name: "client_key", Type: connector.Sensitive, Doc: "Key (PEM) of the client certificate."},
-	},
+	}, dial.TLSFields()...),
 }
 
 // Definition declares the connector.
@@ -68,10 +47,10 @@ var (
 func open(_ context.Context, env connector.Env, cfg connector.Config) (connector.Connector, error) {
 	host, port := cfg.Text("host"), cfg.Int("port")
 	if strings.HasPrefix(host, "/") || strings.ContainsAny(host, ", \x00") {
-		return nil, invalidSetting("host", "must be one name or address")
+		return nil, dial.InvalidSetting("host", "must be one name or address")
 	}
 	if port < 1 || port > 65535 {
-		return nil, invalidSetting("port", "must be between 1 and 65535")
+		return nil, dial.InvalidSetting("port", "must be between 1 and 65535")
 	}
 	// Everything that the environment or files could add is set below.
 	config, err := pgx.ParseConfig("host=localhost user=lume dbname=lume password=none sslmode=disable")
@@ -80,14 +59,11 @@ func open(_ context.Context, env connector.Env, cfg connector.Config) (connector
 	}
 	config.Host, config.Port, config.Fallbacks = host, uint16(port), nil
 	config.Database, config.User, config.Password = cfg.Text("database"), cfg.Text("user"), cfg.Secret("password").Reveal()
-	if config.TLSConfig, err = tlsConfig(host, cfg); err != nil {
+	if config.TLSConfig, err = dial.TLS(host, cfg); err != nil {
 		return nil, err
 	}
-	config.ConnectTimeout = connectTimeout
-	dialer := &net.Dialer{Timeout: connectTimeout, Control: control, KeepAliveConfig: net.KeepAliveConfig{
-		Enable: true, Idle: 30 * time.Second, Interval: 10 * time.Second, Count: 6,
-	}}
-	config.DialFunc = dialer.DialContext
+	config.ConnectTimeout = dial.Timeout
+	config.DialFunc = dial.Dialer().DialContext
 	config.RuntimeParams = map[string]string{
 		"TimeZone": "UTC", "DateStyle": "ISO, YMD", "client_encoding": "UTF8", "standard_conforming_strings": "on",
 	}
@@ -97,55 +73,6 @@ func open(_ context.Context, env connector.Env, cfg connector.Config) (connector
 		return &pgconn.CancelRequestContextWatcherHandler{Conn: conn, DeadlineDelay: 2 * time.Second}
 	}
 	return &Connector{config: config, log: env.Log}, nil
-}
-
-func invalidSetting(field, message string) error {
-	return &connector.Error{Kind: connector.KindInvalid, Reason: "INVALID_CONNECTOR_SETTING", Message: field + " " + message,
-		Meta: map[string]string{"field": field}}
-}
-
-func tlsConfig(host string, cfg connector.Config) (*tls.Config, error) {
-	mode := cfg.Text("sslmode")
-	if mode == sslDisable {
-		return nil, nil
-	}
-	t := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host}
-	if pem := cfg.Text("ca_certificate"); pem != "" {
-		t.RootCAs = x509.NewCertPool()
-		if !t.RootCAs.AppendCertsFromPEM([]byte(pem)) {
-			return nil, invalidSetting("ca_certificate", "holds no certificate in PEM")
-		}
-	}
-	if pem := cfg.Text("client_certificate"); pem != "" {
-		pair, err := tls.X509KeyPair([]byte(pem), []byte(cfg.Secret("client_key").Reveal()))
-		if err != nil {
-			return nil, invalidSetting("client_certificate", "and client_key are not a pair in PEM")
-		}
-		t.Certificates = []tls.Certificate{pair}
-	}
-	switch mode {
-	case sslRequire:
-		t.InsecureSkipVerify = true
-	case sslVerifyCA:
-		t.InsecureSkipVerify = true
-		t.VerifyConnection = verifyChain(t.RootCAs)
-	}
-	return t, nil
-}
-
-// verifyChain checks the server's certificate but not its name.
-func verifyChain(roots *x509.CertPool) func(tls.ConnectionState) error {
-	return func(state tls.ConnectionState) error {
-		if len(state.PeerCertificates) == 0 {
-			return errors.New("the server sent no certificate")
-		}
-		chain := x509.NewCertPool()
-		for _, cert := range state.PeerCertificates[1:] {
-			chain.AddCert(cert)
-		}
-		_, err := state.PeerCertificates[0].Verify(x509.VerifyOptions{Roots: roots, Intermediates: chain})
-		return err
-	}
 }
 
 // connect opens a connection under an application name.

@@ -57,7 +57,7 @@ func (r *rejectReader) Read(p []byte) (int, error) {
 		}
 		if err := r.fill(); err != nil {
 			r.err = err
-			return 0, errFeed
+			return 0, sqlload.ErrPipe
 		}
 		r.rest = r.buf
 	}
@@ -71,7 +71,7 @@ func (r *rejectReader) Read(p []byte) (int, error) {
 
 // fill appends rejects to the empty buffer until it is worth sending.
 func (r *rejectReader) fill() error {
-	for len(r.buf) < chunkSize {
+	for len(r.buf) < sqlload.ChunkSize {
 		reject, err := r.source.Next(r.ctx)
 		if errors.Is(err, io.EOF) {
 			r.ended = true

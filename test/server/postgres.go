@@ -74,7 +74,7 @@ func startPostgres(t testing.TB) int {
 		return postgres.port
 	}
 	bin := postgresBin(t)
-	owner := postgresOwner(t)
+	owner := unprivileged(t)
 	template := postgresTemplate(t, bin, owner)
 
 	dir, err := os.MkdirTemp("", "lume-postgres-")
@@ -142,8 +142,8 @@ func postgresBin(t testing.TB) string {
 	return filepath.Dir(found[0])
 }
 
-// postgresOwner is who runs the server: it refuses to run as root, so then it runs as nobody.
-func postgresOwner(t testing.TB) *syscall.Credential {
+// unprivileged is who runs a server that refuses to run as root: then nobody does.
+func unprivileged(t testing.TB) *syscall.Credential {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		return nil

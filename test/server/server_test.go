@@ -3,6 +3,7 @@ package server_test
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"io"
 	"net"
 	"strings"
@@ -36,6 +37,27 @@ func TestPostgresGivesEachTestADatabaseOfItsOwn(t *testing.T) {
 	}
 	_, err := pgx.Connect(t.Context(), strings.Replace(first, "lume-test-password", "wrong", 1))
 	require.Error(t, err)
+}
+
+func TestMySQLGivesEachTestADatabaseOfItsOwnAndSpeaksTLS(t *testing.T) {
+	t.Parallel()
+	first, second := server.StartMySQL(t), server.StartMySQL(t)
+	require.NotEqual(t, first.Database, second.Database)
+	require.Equal(t, first.Port, second.Port)
+	require.Contains(t, first.CA, "CERTIFICATE")
+	for _, m := range []*server.MySQL{first, second} {
+		db, err := sql.Open("mysql", m.DSN())
+		require.NoError(t, err)
+		_, err = db.ExecContext(t.Context(), "CREATE TABLE t (x int) ENGINE = InnoDB")
+		require.NoError(t, err)
+		require.NoError(t, db.Close())
+	}
+	wrong := *first
+	wrong.Password = "wrong"
+	db, err := sql.Open("mysql", wrong.DSN())
+	require.NoError(t, err)
+	require.ErrorContains(t, db.PingContext(t.Context()), "1045")
+	require.NoError(t, db.Close())
 }
 
 func TestS3RefusesAWrongSecretAndAConditionalOverwrite(t *testing.T) {

@@ -14,6 +14,8 @@ type Dialect struct {
 	Param func(n int) string
 	// Type writes the type of a created column.
 	Type func(connector.Type) string
+	// KeyType writes the type of a created key column, for systems that cannot index every type; nil for Type.
+	KeyType func(connector.Type) string
 	// Insert starts an insert of rows; default INSERT.
 	Insert string
 	// Now is an expression for the time of the database.
@@ -76,4 +78,12 @@ func (d Dialect) insert() string {
 		return "INSERT"
 	}
 	return d.Insert
+}
+
+// columnType is the type of a created column.
+func (d Dialect) columnType(c connector.Column) string {
+	if c.Key && d.KeyType != nil {
+		return d.KeyType(c.Type)
+	}
+	return d.Type(c.Type)
 }

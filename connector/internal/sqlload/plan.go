@@ -79,7 +79,7 @@ func (p Plan) CreateTarget() string {
 	d := p.Dialect
 	lines := make([]string, 0, len(p.Columns)+1)
 	for _, c := range p.Columns {
-		line := d.Quote(c.Name) + " " + d.Type(c.Type)
+		line := d.Quote(c.Name) + " " + d.columnType(c)
 		if c.Required || c.Key {
 			line += " NOT NULL"
 		}

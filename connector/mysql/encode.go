@@ -1,0 +1,385 @@
+package mysql
+
+import (
+	"bytes"
+	"encoding/hex"
+	"fmt"
+	"math"
+	"math/big"
+	"slices"
+	"strconv"
+	"unicode/utf8"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/decimal128"
+
+	"github.com/lume-data/lume/connector"
+)
+
+// put appends one field that is not NULL, escaped. A problem says why the column cannot take it.
+type put func(dst []byte, i int) (out []byte, problem string)
+
+// bind makes the put of one batch's column.
+type bind func(arr arrow.Array) put
+
+const (
+	problemUTF8     = "is not valid UTF-8"
+	problemNotANum  = "is NaN or infinite, which the target cannot hold"
+	problemNegative = "is negative, which an unsigned column cannot hold"
+	problemUUID     = "is not a UUID in its canonical form"
+	problemBlank    = "ends with a blank, which a char column does not keep"
+	problemMember   = "is not a member of the column's enum"
+)
+
+// integers holds how many decimal digits fit in every integer type whatever they are.
+var integers = map[string]int{"tinyint": 2, "smallint": 4, "mediumint": 6, "int": 9, "bigint": 18}
+
+// integerSizes are the bytes of integer types.
+var integerSizes = map[string]int{"tinyint": 1, "smallint": 2, "mediumint": 3, "int": 4, "bigint": 8}
+
+// encoder says how values of a flow's column become fields of a table's column, or false if some would be lost. Values that pass
+// through a function of the server may have at most maxPacket bytes.
+func encoder(t connector.Type, c native, maxPacket int64) (bind, bool) {
+	switch t.Name {
+	case connector.TypeString, connector.TypeJSON, connector.TypeUUID:
+		return textEncoder(t.Name, c)
+	case connector.TypeBool:
+		return bindBool, integerSizes[c.typ] > 0
+	case connector.TypeInt16, connector.TypeInt32, connector.TypeInt64:
+		return intEncoder(t.Name, c)
+	case connector.TypeDecimal:
+		return decimalEncoder(t, c)
+	case connector.TypeFloat32:
+		// float(7,4) would round.
+		return bindFloat32, (c.typ == "float" || c.typ == "double") && c.scale < 0
+	case connector.TypeFloat64:
+		return bindFloat64, c.typ == "double" && c.scale < 0
+	case connector.TypeDate:
+		return bindDate, c.typ == "date"
+	case connector.TypeTime:
+		return bindTime, c.typ == "time" && c.micros == 6
+	case connector.TypeTimestamp:
+		return bindTimestamp, c.typ == "datetime" && c.micros == 6
+	case connector.TypeTimestampTZ:
+		return bindTimestamp, (c.typ == "datetime" || c.typ == "timestamp") && c.micros == 6
+	case connector.TypeBinary:
+		switch c.typ {
+		case "binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob":
+			return bindBinary(min(c.length, maxPacket), c.typ == "binary"), true
+		}
+	}
+	return nil, false
+}
+
+func textEncoder(name connector.TypeName, c native) (bind, bool) {
+	check := checkNothing
+	switch c.typ {
+	case "char":
+		if name != connector.TypeUUID {
+			check = checkBlank
+		}
+	case "varchar", "tinytext", "text", "mediumtext", "longtext":
+	case "enum":
+		if name != connector.TypeString {
+			return nil, false
+		}
+		// The server would take text with digits for the number of a member.
+		members := c.members
+		check = func(v string) string {
+			if !slices.Contains(members, v) {
+				return problemMember
+			}
+			return ""
+		}
+	case "uuid":
+		return bindText(c.length, checkUUID), name == connector.TypeUUID
+	default:
+		return nil, false
+	}
+	if name == connector.TypeUUID {
+		check = checkUUID
+		if c.length > 0 && c.length < 36 {
+			return nil, false
+		}
+	}
+	limit := c.length
+	if c.typ == "enum" {
+		limit = 0
+	}
+	return bindText(limit, check), true
+}
+
+func checkNothing(string) string { return "" }
+
+func checkBlank(v string) string {
+	if v != "" && v[len(v)-1] == ' ' {
+		return problemBlank
+	}
+	return ""
+}
+
+func checkUUID(v string) string {
+	if len(v) != 36 {
+		return problemUUID
+	}
+	for i := range len(v) {
+		c := v[i]
+		switch {
+		case i == 8 || i == 13 || i == 18 || i == 23:
+			if c != '-' {
+				return problemUUID
+			}
+		case c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F':
+		default:
+			return problemUUID
+		}
+	}
+	return ""
+}
+
+// special are the bytes that a field has to escape: what ends a field or a line, the escape itself, and NUL.
+const special = "\t\n\\\x00"
+
+// bindText writes text of at most limit characters; 0 for no limit. Beyond a limit the server would cut blanks.
+func bindText(limit int64, check func(string) string) bind {
+	tooLong := fmt.Sprintf("is longer than the %d characters of the column", limit)
+	return func(arr arrow.Array) put {
+		values := arr.(*array.String)
+		all := values.ValueBytes()
+		valid, plain := utf8.Valid(all), true
+		for i := range len(special) {
+			plain = plain && bytes.IndexByte(all, special[i]) < 0
+		}
+		return func(dst []byte, i int) ([]byte, string) {
+			v := values.Value(i)
+			if !valid && !utf8.ValidString(v) {
+				return dst, problemUTF8
+			}
+			if limit > 0 && int64(len(v)) > limit && int64(utf8.RuneCountInString(v)) > limit {
+				return dst, tooLong
+			}
+			if problem := check(v); problem != "" {
+				return dst, problem
+			}
+			if plain {
+				return append(dst, v...), ""
+			}
+			return appendEscaped(dst, v), ""
+		}
+	}
+}
+
+// appendEscaped appends text as a field.
+func appendEscaped(dst []byte, v string) []byte {
+	start := 0
+	for i := range len(v) {
+		var letter byte
+		switch v[i] {
+		case '\t':
+			letter = 't'
+		case '\n':
+			letter = 'n'
+		case '\\':
+			letter = '\\'
+		case 0:
+			letter = '0'
+		default:
+			continue
+		}
+		dst = append(dst, v[start:i]...)
+		dst = append(dst, '\\', letter)
+		start = i + 1
+	}
+	return append(dst, v[start:]...)
+}
+
+// bindBinary writes bytes as hex digits, which the statement turns back: what the server reads is text.
+func bindBinary(limit int64, exact bool) bind {
+	problem := fmt.Sprintf("is longer than the %d bytes that the column or max_allowed_packet of the server allow", limit)
+	if exact {
+		problem = fmt.Sprintf("does not have the %d bytes of the column", limit)
+	}
+	return func(arr arrow.Array) put {
+		values := arr.(*array.Binary)
+		return func(dst []byte, i int) ([]byte, string) {
+			v := values.Value(i)
+			if int64(len(v)) > limit || exact && int64(len(v)) != limit {
+				return dst, problem
+			}
+			return hex.AppendEncode(dst, v), ""
+		}
+	}
+}
+
+func bindBool(arr arrow.Array) put {
+	values := arr.(*array.Boolean)
+	return func(dst []byte, i int) ([]byte, string) {
+		if values.Value(i) {
+			return append(dst, '1'), ""
+		}
+		return append(dst, '0'), ""
+	}
+}
+
+// flowIntegers are the bytes and digits of the flow's integer types.
+var flowIntegers = map[connector.TypeName][2]int{connector.TypeInt16: {2, 5}, connector.TypeInt32: {4, 10}, connector.TypeInt64: {8, 19}}
+
+func intEncoder(name connector.TypeName, c native) (bind, bool) {
+	wanted := flowIntegers[name]
+	fits := integerSizes[c.typ] >= wanted[0] || c.typ == "decimal" && c.precision-c.scale >= wanted[1]
+	unsigned := c.unsigned
+	write := func(dst []byte, v int64) ([]byte, string) {
+		if unsigned && v < 0 {
+			return dst, problemNegative
+		}
+		return strconv.AppendInt(dst, v, 10), ""
+	}
+	return func(arr arrow.Array) put {
+		switch values := arr.(type) {
+		case *array.Int16:
+			return func(dst []byte, i int) ([]byte, string) { return write(dst, int64(values.Value(i))) }
+		case *array.Int32:
+			return func(dst []byte, i int) ([]byte, string) { return write(dst, int64(values.Value(i))) }
+		default:
+			values64 := arr.(*array.Int64)
+			return func(dst []byte, i int) ([]byte, string) { return write(dst, values64.Value(i)) }
+		}
+	}, fits
+}
+
+func decimalEncoder(t connector.Type, c native) (bind, bool) {
+	fits := t.Scale == 0 && t.Precision <= integers[c.typ]
+	switch {
+	case c.typ == "decimal":
+		fits = c.scale >= t.Scale && c.precision-c.scale >= t.Precision-t.Scale
+	case c.typ == "bigint" && c.unsigned:
+		// What a source reads of such a column, decimal(20,0), goes back into it; more than it holds is refused by the server.
+		fits = t.Scale == 0 && t.Precision <= 20
+	}
+	unsigned, scale := c.unsigned, t.Scale
+	return func(arr arrow.Array) put {
+		values := arr.(*array.Decimal128)
+		return func(dst []byte, i int) ([]byte, string) {
+			v := values.Value(i)
+			if unsigned && v.Sign() < 0 {
+				return dst, problemNegative
+			}
+			return appendDecimal(dst, v, scale), ""
+		}
+	}, fits
+}
+
+// appendDecimal writes v / 10^scale with all its fractional digits.
+func appendDecimal(dst []byte, v decimal128.Num, scale int) []byte {
+	if v.Sign() < 0 {
+		dst, v = append(dst, '-'), v.Negate()
+	}
+	start := len(dst)
+	if v.HighBits() == 0 {
+		dst = strconv.AppendUint(dst, v.LowBits(), 10)
+	} else {
+		dst = new(big.Int).Abs(v.BigInt()).Append(dst, 10)
+	}
+	if scale == 0 {
+		return dst
+	}
+	for len(dst)-start <= scale {
+		dst = slices.Insert(dst, start, '0')
+	}
+	dst = append(dst, 0)
+	point := len(dst) - 1 - scale
+	copy(dst[point+1:], dst[point:])
+	dst[point] = '.'
+	return dst
+}
+
+func bindFloat32(arr arrow.Array) put {
+	values := arr.(*array.Float32)
+	// The digits are those of the same number in 64 bits, which the server reads before it narrows it: nothing is rounded twice.
+	return func(dst []byte, i int) ([]byte, string) { return appendFloat(dst, float64(values.Value(i))) }
+}
+
+func bindFloat64(arr arrow.Array) put {
+	values := arr.(*array.Float64)
+	return func(dst []byte, i int) ([]byte, string) { return appendFloat(dst, values.Value(i)) }
+}
+
+func appendFloat(dst []byte, v float64) ([]byte, string) {
+	if math.IsNaN(v) || math.IsInf(v, 0) {
+		return dst, problemNotANum
+	}
+	return strconv.AppendFloat(dst, v, 'g', -1, 64), ""
+}
+
+const (
+	dayMicros = 86_400_000_000
+	// The years of the server have four digits.
+	minDay, maxDay = -719_162, 2_932_896 // 0001-01-01, 9999-12-31
+)
+
+// problemDay is a date outside of the years 1 to 9999.
+const problemDay = "is outside of the years 1 to 9999"
+
+func bindDate(arr arrow.Array) put {
+	values := arr.(*array.Date32)
+	return func(dst []byte, i int) ([]byte, string) {
+		day := int64(values.Value(i))
+		if day < minDay || day > maxDay {
+			return dst, problemDay
+		}
+		return appendDate(dst, day), ""
+	}
+}
+
+func bindTime(arr arrow.Array) put {
+	values := arr.(*array.Time64)
+	return func(dst []byte, i int) ([]byte, string) { return appendTime(dst, int64(values.Value(i))), "" }
+}
+
+func bindTimestamp(arr arrow.Array) put {
+	values := arr.(*array.Timestamp)
+	return func(dst []byte, i int) ([]byte, string) {
+		micros := int64(values.Value(i))
+		day := micros / dayMicros
+		if micros%dayMicros < 0 {
+			day--
+		}
+		if day < minDay || day > maxDay {
+			return dst, problemDay
+		}
+		return appendTime(append(appendDate(dst, day), ' '), micros-day*dayMicros), ""
+	}
+}
+
+// appendDate writes the date of a day since 1970-01-01, between minDay and maxDay, as 2024-02-29.
+func appendDate(dst []byte, day int64) []byte {
+	// Years that begin in March end with the leap day; see Howard Hinnant, "chrono-compatible low-level date algorithms".
+	shifted := day + 719_468
+	era := shifted / 146_097
+	dayOfEra := shifted - era*146_097
+	yearOfEra := (dayOfEra - dayOfEra/1460 + dayOfEra/36_524 - dayOfEra/146_096) / 365
+	dayOfYear := dayOfEra - (365*yearOfEra + yearOfEra/4 - yearOfEra/100)
+	march := (5*dayOfYear + 2) / 153
+	year, month := yearOfEra+era*400, march+3
+	if month > 12 {
+		year, month = year+1, month-12
+	}
+	dst = append(dst, byte('0'+year/1000), byte('0'+year/100%10), byte('0'+year/10%10), byte('0'+year%10), '-')
+	dst = append(appendTwo(dst, month), '-')
+	return appendTwo(dst, dayOfYear-(153*march+2)/5+1)
+}
+
+// appendTime writes microseconds of a day as 23:59:59.999999.
+func appendTime(dst []byte, micros int64) []byte {
+	seconds := micros / 1_000_000
+	dst = append(appendTwo(dst, seconds/3600), ':')
+	dst = append(appendTwo(dst, seconds/60%60), ':')
+	dst = append(appendTwo(dst, seconds%60), '.')
+	rest := micros % 1_000_000
+	dst = appendTwo(dst, rest/10_000)
+	dst = appendTwo(dst, rest/100%100)
+	return appendTwo(dst, rest%100)
+}
+
+func appendTwo(dst []byte, n int64) []byte { return append(dst, byte('0'+n/10), byte('0'+n%10)) }

@@ -1,0 +1,156 @@
+package mysql_test
+
+import (
+	"database/sql"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/lume-data/lume/connector"
+	"github.com/lume-data/lume/connector/connectortest"
+	"github.com/lume-data/lume/test/server"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// suite is a database that the connector suite shares.
+type suite struct {
+	server *server.MySQL
+	db     *sql.DB
+	tables atomic.Int64
+}
+
+func newSuite(t *testing.T) *suite {
+	t.Helper()
+	m := server.StartMySQL(t)
+	return &suite{server: m, db: openDB(t, m)}
+}
+
+func (s *suite) open(t *testing.T) connector.Target {
+	t.Helper()
+	return connect(t, s.server, nil)
+}
+
+func (s *suite) place(*testing.T) connector.TargetSpec {
+	return connector.TargetSpec{Table: fmt.Sprintf("suite_%d", s.tables.Add(1))}
+}
+
+func (s *suite) has(t *testing.T, table string) (found bool) {
+	t.Helper()
+	err := s.db.QueryRowContext(t.Context(), "SELECT count(*) FROM information_schema.tables WHERE table_schema = ? AND table_name = ?", s.server.Database, table).Scan(&found)
+	require.NoError(t, err)
+	return found
+}
+
+func (s *suite) rows(t *testing.T, spec connector.TargetSpec) []connectortest.Row {
+	t.Helper()
+	if !s.has(t, spec.Table) {
+		return nil
+	}
+	return connectortest.QueryRows(t, connect(t, s.server, nil), "SELECT "+names(spec.Columns)+" FROM "+spec.Table, spec.Columns)
+}
+
+func (s *suite) rejects(t *testing.T, spec connector.TargetSpec, runID string) (list []connector.Reject) {
+	t.Helper()
+	if !s.has(t, spec.Table+"_rejects") {
+		return nil
+	}
+	rows, err := s.db.QueryContext(t.Context(), `SELECT coalesce(_row, -1), coalesce(file, ''), coalesce(line, -1), coalesce(byte_offset, -1), stage,
+		errors, coalesce(record, ''), raw FROM `+spec.Table+"_rejects WHERE run_id = ?", runID)
+	require.NoError(t, err)
+	defer rows.Close()
+	for rows.Next() {
+		var r connector.Reject
+		require.NoError(t, rows.Scan(&r.Row, &r.File, &r.Line, &r.Byte, &r.Stage, &r.Errors, &r.Record, &r.Raw))
+		list = append(list, r)
+	}
+	require.NoError(t, rows.Err())
+	return list
+}
+
+func (s *suite) fill(t *testing.T, columns []connector.Column, rows []connectortest.Row) string {
+	t.Helper()
+	spec := s.place(t)
+	spec.Name, spec.Mode, spec.Create, spec.Columns = "main", connector.Append, true, columns
+	connectortest.Fill(t, connect(t, s.server, nil), spec, rows)
+	return spec.Table
+}
+
+// names selects columns. An instant is kept as a DATETIME in UTC, which has no zone to show.
+func names(columns []connector.Column) string {
+	list := make([]string, len(columns))
+	for i, c := range columns {
+		list[i] = "`" + strings.ReplaceAll(c.Name, "`", "``") + "`"
+		if c.Type.Name == connector.TypeTimestampTZ {
+			list[i] = "concat(" + list[i] + ", 'Z') AS " + list[i]
+		}
+	}
+	return strings.Join(list, ", ")
+}
+
+// sessions counts what the connector has open.
+func (s *suite) sessions(t *testing.T) (n int) {
+	t.Helper()
+	other := *s.server
+	other.Database = ""
+	db := openDB(t, &other)
+	err := db.QueryRowContext(t.Context(), "SELECT count(*) FROM information_schema.processlist WHERE db = ? AND id NOT IN (SELECT CONNECTION_ID())", s.server.Database).Scan(&n)
+	require.NoError(t, err)
+	return n
+}
+
+// none is what becomes of a value that is refused.
+var none = connectortest.Instead{Refused: true}
+
+func TestTargetSuite(t *testing.T) {
+	t.Parallel()
+	s := newSuite(t)
+	// The looker-on's connections would be counted as the connector's.
+	s.db.SetMaxIdleConns(-1)
+	floats := map[string]connectortest.Instead{"NaN": none, "Infinity": none, "-Infinity": none, "-0": {Value: connectortest.Text("0")}}
+	connectortest.Target(t, connectortest.TargetHarness{
+		Open: s.open, Place: s.place, Rows: s.rows, Rejects: s.rejects, Sessions: s.sessions,
+		Only:       connectortest.Only{connector.TypeFloat32: floats, connector.TypeFloat64: floats},
+		FoldsNames: true, PlaneNames: true,
+	})
+}
+
+func TestRowSourceSuite(t *testing.T) {
+	t.Parallel()
+	s := newSuite(t)
+	s.db.SetMaxIdleConns(-1)
+	connectortest.RowSource(t, connectortest.RowSourceHarness{
+		Open: func(t *testing.T) connector.RowSource { return connect(t, s.server, nil) },
+		Fill: s.fill, TextType: "char", Sessions: s.sessions,
+	})
+}
+
+func TestChecksSuite(t *testing.T) {
+	t.Parallel()
+	s := newSuite(t)
+	with := func(name string, value any) func(*testing.T) (connector.Connector, error) {
+		return func(t *testing.T) (connector.Connector, error) {
+			t.Helper()
+			return connect(t, s.server, map[string]any{"password": connectortest.Canary, name: value}), nil
+		}
+	}
+	missingDatabase := func(t *testing.T) (connector.Connector, error) {
+		t.Helper()
+		return connect(t, s.server, map[string]any{"database": "no_such_database"}), nil
+	}
+	connectortest.Checks(t, connectortest.ChecksHarness{
+		Open: func(t *testing.T) connector.Connector { return connect(t, s.server, nil) },
+		Broken: []connectortest.Broken{
+			{Name: "UnknownHost", Open: with("host", "no-such-host.invalid"), Check: "connect", Reason: "CONNECTION_FAILED", Kind: connector.KindUnavailable},
+			{Name: "NobodyListens", Open: with("port", float64(1)), Check: "connect", Reason: "CONNECTION_FAILED", Kind: connector.KindUnavailable},
+			{Name: "MissingDatabase", Open: missingDatabase, Check: "authenticate", Reason: "DATABASE_NOT_FOUND", Kind: connector.KindNotFound},
+			{Name: "UnknownUser", Open: with("user", "nobody_at_all"), Check: "authenticate", Reason: "AUTHENTICATION_FAILED", Kind: connector.KindUnauthenticated},
+			{Name: "WrongPassword", Open: with("sslmode", "disable"), Check: "authenticate", Reason: "AUTHENTICATION_FAILED", Kind: connector.KindUnauthenticated},
+			{Name: "UntrustedCertificate", Open: with("sslmode", "verify-full"), Check: "connect", Reason: "TLS_FAILED", Kind: connector.KindInvalid},
+		},
+	})
+}
