@@ -103,8 +103,9 @@ breaking: $(STAMPS)/go-tools ## Fail if proto/ breaks clients of AGAINST (defaul
 tools: $(STAMPS)/go-tools $(STAMPS)/golangci-lint-$(GOLANGCI_LINT_VERSION) $(STAMPS)/versitygw-$(VERSITYGW_VERSION) ## Build every pinned tool into .tools/bin
 
 .PHONY: test-deps
-test-deps: $(STAMPS)/versitygw-$(VERSITYGW_VERSION) ## Install the servers that tests start: PostgreSQL (Debian package), versitygw (S3)
+test-deps: $(STAMPS)/versitygw-$(VERSITYGW_VERSION) ## Install the servers that tests start: PostgreSQL (Debian package), versitygw (S3), fakesnow (Snowflake)
 	./tools/test-deps.sh
+	./tools/fakesnow/install.sh
 
 # buf and the protoc plugins.
 $(STAMPS)/go-tools: tools/go.mod tools/go.sum

@@ -10,6 +10,7 @@ bin_of() {
 missing=()
 { [ -n "$(bin_of initdb)" ] && [ -n "$(bin_of postgres)" ] && [ -n "$(bin_of psql)" ]; } || missing+=(postgresql)
 command -v setpriv >/dev/null || missing+=(util-linux)
+python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
 [ ${#missing[@]} -gt 0 ] || exit 0
 
 as_root=()
