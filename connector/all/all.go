@@ -6,6 +6,7 @@ import (
 	"github.com/lume-data/lume/connector/file"
 	"github.com/lume-data/lume/connector/postgres"
 	"github.com/lume-data/lume/connector/s3"
+	"github.com/lume-data/lume/connector/snowflake"
 	"github.com/lume-data/lume/connector/sqlite"
 )
 
@@ -15,6 +16,7 @@ func Definitions() []connector.Definition {
 		file.Definition(),
 		postgres.Definition(),
 		s3.Definition(),
+		snowflake.Definition(),
 		sqlite.Definition(),
 	}
 }
