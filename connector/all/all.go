@@ -8,6 +8,7 @@ import (
 	"github.com/lume-data/lume/connector/mysql"
 	"github.com/lume-data/lume/connector/postgres"
 	"github.com/lume-data/lume/connector/s3"
+	"github.com/lume-data/lume/connector/snowflake"
 	"github.com/lume-data/lume/connector/sqlite"
 )
 
@@ -19,6 +20,7 @@ func Definitions() []connector.Definition {
 		mysql.Definition(),
 		postgres.Definition(),
 		s3.Definition(),
+		snowflake.Definition(),
 		sqlite.Definition(),
 	}
 }

@@ -1,0 +1,305 @@
+package snowflake_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/memory"
+	"github.com/apache/arrow-go/v18/parquet/file"
+	"github.com/apache/arrow-go/v18/parquet/pqarrow"
+	"github.com/stretchr/testify/require"
+
+	"github.com/lume-data/lume/connector"
+	"github.com/lume-data/lume/connector/snowflake/snowflaketest"
+)
+
+// account is a fake that follows the statements of loads: it keeps which rows are staged, which a transaction has moved,
+// and the markers, and lets one transaction wait for another's fence. It does not know any value.
+type account struct {
+	*snowflaketest.Server
+	t testing.TB
+	// dir is the storage of the stage.
+	dir string
+	// target describes the columns of the target table, as INFORMATION_SCHEMA does: name, type, nullable.
+	target [][]string
+	// bad says the number of the error that a staged row makes of a statement that moves it; 0 for none.
+	bad func(row int64) int
+	// before, if it is set, can answer a statement itself. done is false to go on.
+	before func(snowflaketest.Statement) (a snowflaketest.Answer, done bool)
+
+	mu      sync.Mutex
+	tables  map[string]bool
+	seeded  bool                 // The fence has its row.
+	markers map[string][2]string // State and receipt by run and target.
+	rows    int                  // In the target.
+	rejects int
+	open    map[int]*transaction // By session.
+	staged  map[int][]int64      // Ordinals in the temporary table, by session.
+	fence   chan struct{}        // Holds a token while the fence is free.
+	repeats map[string]snowflaketest.Answer
+}
+
+// transaction is what a session has done and not committed.
+type transaction struct {
+	fenced, replaced bool
+	rows, rejects    int
+	markers          map[string][2]string
+}
+
+func newAccount(t testing.TB) *account {
+	t.Helper()
+	a := &account{
+		t: t, dir: t.TempDir(), tables: map[string]bool{}, markers: map[string][2]string{}, open: map[int]*transaction{}, staged: map[int][]int64{},
+		fence: make(chan struct{}, 1), repeats: map[string]snowflaketest.Answer{}, bad: func(int64) int { return 0 },
+		target: [][]string{{"id", "NUMBER", "NO"}, {"name", "TEXT", "YES"}},
+	}
+	a.fence <- struct{}{}
+	a.Server = snowflaketest.Start(t, a.handle)
+	return a
+}
+
+// handle answers a statement. One that is asked for again is not run again.
+func (a *account) handle(st snowflaketest.Statement) snowflaketest.Answer {
+	a.mu.Lock()
+	again, known := a.repeats[st.RequestID]
+	a.mu.Unlock()
+	if known {
+		return again
+	}
+	if a.before != nil {
+		if answer, done := a.before(st); done {
+			return answer
+		}
+	}
+	if strings.HasPrefix(st.SQL, `UPDATE "PUBLIC"."_lume_fence"`) {
+		select {
+		case <-a.fence:
+		case <-st.Canceled:
+			return snowflaketest.Fail(604, "57014", "driver text: canceled")
+		}
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.open[st.Session].fenced = true
+		if !a.seeded {
+			return snowflaketest.Changed("updated", "0")
+		}
+		return snowflaketest.Changed("updated", "1")
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	answer := a.answer(st)
+	a.repeats[st.RequestID] = answer
+	return answer
+}
+
+var (
+	createPattern = regexp.MustCompile(`^CREATE (TEMPORARY )?TABLE (?:IF NOT EXISTS )?(?:"PUBLIC"\.)?"([^"]+)"`)
+	putPattern    = regexp.MustCompile(`^PUT 'file://([^']+)' @~/(\S+) AUTO_COMPRESS=FALSE SOURCE_COMPRESSION=NONE OVERWRITE=FALSE`)
+	copyPattern   = regexp.MustCompile(`^COPY INTO (\S+) .* FROM @~/(\S+)\) FILES = \(([^)]*)\) .*ON_ERROR = ABORT_STATEMENT PURGE = FALSE FORCE = TRUE$`)
+	removePattern = regexp.MustCompile(`^REMOVE @~/(\S+)$`)
+)
+
+func (a *account) answer(st snowflaketest.Statement) snowflaketest.Answer { //nolint:cyclop // One case per statement.
+	sql, tx := st.SQL, a.open[st.Session]
+	if answer, ok := schemaAnswer(st); ok {
+		return answer
+	}
+	if m := createPattern.FindStringSubmatch(sql); m != nil {
+		if m[1] == "" {
+			a.tables[m[2]] = true
+		}
+		return snowflaketest.Text([]string{"status"}, []string{"created"})
+	}
+	if m := putPattern.FindStringSubmatch(sql); m != nil {
+		return snowflaketest.Answer{PutFrom: m[1], PutTo: filepath.Join(a.dir, m[2])}
+	}
+	if m := copyPattern.FindStringSubmatch(sql); m != nil {
+		return a.copy(st, m[1], m[2], m[3])
+	}
+	if m := removePattern.FindStringSubmatch(sql); m != nil {
+		require.NoError(a.t, os.RemoveAll(filepath.Join(a.dir, m[1])))
+		return snowflaketest.Text([]string{"name", "result"})
+	}
+	switch {
+	case strings.Contains(sql, "INFORMATION_SCHEMA."):
+		return a.describe(st)
+	case sql == "BEGIN":
+		a.open[st.Session] = &transaction{markers: map[string][2]string{}}
+	case sql == "ROLLBACK":
+		a.end(st.Session)
+	case sql == "COMMIT":
+		a.commit(st.Session)
+	case strings.HasPrefix(sql, `INSERT INTO "PUBLIC"."_lume_fence"`):
+		a.seeded = true
+		return snowflaketest.Changed("inserted", "1")
+	case strings.HasPrefix(sql, `INSERT INTO "PUBLIC"."_lume_runs"`):
+		key := st.Args[0] + "/" + st.Args[1]
+		if _, stands := a.markers[key]; stands {
+			return snowflaketest.Changed("inserted", "0")
+		}
+		tx.markers[key] = [2]string{st.Args[2], ""}
+		return snowflaketest.Changed("inserted", "1")
+	case strings.HasPrefix(sql, `UPDATE "PUBLIC"."_lume_runs"`):
+		tx.markers[st.Args[1]+"/"+st.Args[2]] = [2]string{"committed", st.Args[0]}
+		return snowflaketest.Changed("updated", "1")
+	case strings.HasPrefix(sql, `SELECT "state", "receipt"`):
+		marker, stands := a.markers[st.Args[0]+"/"+st.Args[1]]
+		if !stands {
+			return snowflaketest.Text([]string{"state", "receipt"})
+		}
+		return snowflaketest.Text([]string{"state", "receipt"}, marker[:])
+	case strings.HasPrefix(sql, "DELETE FROM "):
+		tx.replaced = true
+		return snowflaketest.Changed("deleted", "0")
+	case strings.HasPrefix(sql, "SELECT COUNT(*) AS sent"):
+		rows := a.within(st)
+		if len(rows) == 0 {
+			return snowflaketest.Text([]string{"sent"}, []string{"0"})
+		}
+		return snowflaketest.Text([]string{"sent", "lowest", "highest"}, []string{fmt.Sprint(len(rows)), fmt.Sprint(rows[0]), fmt.Sprint(rows[len(rows)-1])})
+	case strings.HasPrefix(sql, "SELECT COUNT(*) AS surplus"):
+		return snowflaketest.Text([]string{"surplus"}, []string{"0"})
+	case strings.HasPrefix(sql, "INSERT INTO "), strings.HasPrefix(sql, "MERGE INTO "):
+		rows := a.within(st)
+		for _, row := range rows {
+			if number := a.bad(row); number != 0 {
+				return snowflaketest.Fail(number, "22000", "driver text with a value")
+			}
+		}
+		tx.rows += len(rows)
+		return snowflaketest.Changed("inserted", fmt.Sprint(len(rows)))
+	default:
+		return snowflaketest.Fail(1003, "42000", "driver text: unknown statement "+sql)
+	}
+	return snowflaketest.Text([]string{"status"}, []string{"Statement executed successfully."})
+}
+
+// within are the staged rows of a range, whose bounds are the statement's parameters.
+func (a *account) within(st snowflaketest.Statement) (rows []int64) {
+	from, err := strconv.ParseInt(st.Args[0], 10, 64)
+	require.NoError(a.t, err)
+	to, err := strconv.ParseInt(st.Args[1], 10, 64)
+	require.NoError(a.t, err)
+	for _, row := range a.staged[st.Session] {
+		if row >= from && row < to {
+			rows = append(rows, row)
+		}
+	}
+	return rows
+}
+
+// end gives the fence back and forgets what was not committed.
+func (a *account) end(session int) {
+	if tx := a.open[session]; tx != nil && tx.fenced {
+		a.fence <- struct{}{}
+	}
+	delete(a.open, session)
+}
+
+func (a *account) commit(session int) {
+	tx := a.open[session]
+	if tx == nil {
+		return
+	}
+	if tx.replaced {
+		a.rows = 0
+	}
+	a.rows, a.rejects = a.rows+tx.rows, a.rejects+tx.rejects
+	for key, marker := range tx.markers {
+		a.markers[key] = marker
+	}
+	a.end(session)
+}
+
+// copy reads the ordinals of staged files.
+func (a *account) copy(st snowflaketest.Statement, table, folder, files string) snowflaketest.Answer {
+	answer := snowflaketest.Text([]string{"file", "status", "rows_loaded"})
+	total := 0
+	for name := range strings.SplitSeq(files, ", ") {
+		ordinals := a.ordinals(filepath.Join(a.dir, folder, strings.Trim(name, "'")))
+		if strings.Contains(table, "_lume_load_") {
+			a.staged[st.Session] = append(a.staged[st.Session], ordinals...)
+		}
+		total += len(ordinals)
+		answer.Rows = append(answer.Rows, []string{name, "LOADED", fmt.Sprint(len(ordinals))})
+	}
+	if !strings.Contains(table, "_lume_load_") {
+		a.open[st.Session].rejects += total
+	}
+	return answer
+}
+
+func (a *account) ordinals(path string) []int64 {
+	f, err := file.OpenParquetFile(path, false)
+	require.NoError(a.t, err)
+	defer f.Close()
+	reader, err := pqarrow.NewFileReader(f, pqarrow.ArrowReadProperties{}, memory.DefaultAllocator)
+	require.NoError(a.t, err)
+	read, err := reader.ReadTable(context.Background())
+	require.NoError(a.t, err)
+	defer read.Release()
+	var list []int64
+	for _, chunk := range read.Column(0).Data().Chunks() {
+		list = append(list, chunk.(*array.Int64).Int64Values()...)
+	}
+	return list
+}
+
+func (a *account) describe(st snowflaketest.Statement) snowflaketest.Answer {
+	switch {
+	case strings.Contains(st.SQL, "SCHEMATA"):
+		return snowflaketest.Text([]string{"NAME"}, []string{"PUBLIC"})
+	case strings.Contains(st.SQL, "LIMIT 1"):
+		return snowflaketest.Text([]string{"TABLE_NAME"})
+	case strings.Contains(st.SQL, "table_type AS kind"):
+		answer := snowflaketest.Text([]string{"OWNER", "ITEM", "KIND"})
+		for i := 1; i < len(st.Args); i += 2 {
+			if a.tables[st.Args[i]] {
+				answer.Rows = append(answer.Rows, []string{st.Args[i-1], st.Args[i], "BASE TABLE"})
+			}
+		}
+		return answer
+	}
+	answer := snowflaketest.Text([]string{"OWNER", "ITEM", "NAME", "TYPE", "NULLABLE", "DIGITS", "SCALE", "LENGTH"})
+	for i := 1; i < len(st.Args); i += 2 {
+		columns := a.target
+		if strings.HasSuffix(st.Args[i], "_rejects") {
+			columns = rejectColumns
+		}
+		for _, c := range columns {
+			answer.Rows = append(answer.Rows, []string{st.Args[i-1], st.Args[i], c[0], c[1], c[2], "38", "0", "16777216"})
+		}
+	}
+	return answer
+}
+
+var rejectColumns = [][]string{
+	{"run_id", "TEXT", "NO"}, {"_row", "NUMBER", "YES"}, {"file", "TEXT", "YES"}, {"line", "NUMBER", "YES"}, {"byte_offset", "NUMBER", "YES"},
+	{"stage", "TEXT", "NO"}, {"errors", "TEXT", "NO"}, {"record", "TEXT", "YES"}, {"raw", "BINARY", "YES"},
+}
+
+// left are the files in the stage.
+func (a *account) left() (files []string) {
+	require.NoError(a.t, filepath.WalkDir(a.dir, func(path string, d os.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			files = append(files, path)
+		}
+		return err
+	}))
+	return files
+}
+
+// people is a target of two columns.
+func people(mode connector.Mode) connector.TargetSpec {
+	return connector.TargetSpec{Name: "main", Table: "people", Mode: mode, Create: true, Columns: []connector.Column{
+		{Name: "id", Type: connector.Type{Name: connector.TypeInt64}, Required: true, Key: true}, {Name: "name", Type: connector.Type{Name: connector.TypeString}},
+	}}
+}

@@ -1,0 +1,90 @@
+package snowflake
+
+import (
+	"context"
+	"fmt"
+	"maps"
+
+	"github.com/lume-data/lume/connector"
+	"github.com/lume-data/lume/connector/internal/sqlload"
+)
+
+// fenceTable has one row, which every load and settlement of the schema updates first: Snowflake lets the second of them
+// wait until the transaction of the first has ended, and does not enforce the primary key of the markers.
+const fenceTable = "_lume_fence"
+
+func fence(plan sqlload.Plan) sqlload.Table {
+	return sqlload.Table{Schema: plan.Runs.Schema, Name: fenceTable}
+}
+
+// createMissing creates the tables of markers and fence, and those others that are given, unless they are among kinds.
+// Each statement commits by itself, as all DDL of Snowflake does: an empty table is nothing of a run.
+func (s *session) createMissing(ctx context.Context, plan sqlload.Plan, kinds map[sqlload.Table]string, others map[sqlload.Table]string) error {
+	create := map[sqlload.Table]string{
+		plan.Runs:   plan.CreateRuns(),
+		fence(plan): fmt.Sprintf("CREATE TABLE IF NOT EXISTS %s (%s NUMBER(19,0) NOT NULL)", dialect.Table(fence(plan)), dialect.Quote("taken")),
+	}
+	maps.Copy(create, others)
+	for table, statement := range create {
+		if _, found := kinds[table]; found {
+			continue
+		}
+		if err := s.exec(ctx, statement); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// begin starts a transaction and takes the fence, waiting for at most lockTimeout.
+func (s *session) begin(ctx context.Context, plan sqlload.Plan) error {
+	name, taken := dialect.Table(fence(plan)), dialect.Quote("taken")
+	for range 2 {
+		if err := s.exec(ctx, "BEGIN"); err != nil {
+			return err
+		}
+		n, err := s.changed(ctx, fmt.Sprintf("UPDATE %s SET %s = %s + 1", name, taken, taken))
+		if err == nil && n > 0 {
+			return nil
+		}
+		s.rollback(ctx)
+		if err != nil {
+			return err
+		}
+		// Two sessions at once may each insert a row. That is no harm: whoever updates takes all.
+		if err := s.exec(ctx, fmt.Sprintf("INSERT INTO %s (%s) SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM %s)", name, taken, name)); err != nil {
+			return err
+		}
+	}
+	return unexpected("the fence row cannot be taken")
+}
+
+// rollback ends the transaction if it is still open, even when ctx has ended.
+func (s *session) rollback(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+	defer cancel()
+	_ = s.exec(ctx, "ROLLBACK")
+}
+
+// insertMarker inserts a marker unless one stands. It is called under the fence.
+func (s *session) insertMarker(ctx context.Context, plan sqlload.Plan, runID, target string, args []any) (bool, error) {
+	inserted, err := s.changed(ctx, plan.InsertMarker(), append(args, runID, target)...)
+	return inserted > 0, err
+}
+
+// readMarker reads the marker of a run, if it stands. The table of markers must exist.
+func (s *session) readMarker(ctx context.Context, plan sqlload.Plan, runID, target string) (out connector.Outcome, found bool, err error) {
+	rows, err := s.records(ctx, plan.SelectMarker(), runID, target)
+	if err != nil || len(rows) == 0 {
+		return out, false, err
+	}
+	out, err = sqlload.Found(rows[0]["state"], rows[0]["receipt"])
+	return out, true, err
+}
+
+// unstage removes the files of a run that is decided. It is no error if they stay: nothing reads them.
+func (c *Connector) unstage(ctx context.Context, s *session, runID, target string) {
+	if err := s.exec(ctx, "REMOVE "+stagePath(runID, target)); err != nil {
+		c.log.WarnContext(ctx, "staged files are left", "path", stagePath(runID, target), "error", err)
+	}
+}

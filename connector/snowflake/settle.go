@@ -1,0 +1,123 @@
+package snowflake
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/lume-data/lume/connector"
+	"github.com/lume-data/lume/connector/internal/sqlload"
+)
+
+// Settle implements connector.Target.
+func (c *Connector) Settle(ctx context.Context, runID, flowVersion string, spec connector.TargetSpec) (connector.Outcome, error) {
+	s, err := c.connect(ctx, tag(runID))
+	if err != nil {
+		return connector.Outcome{}, err
+	}
+	defer s.close()
+	plan, err := sqlload.NewPlan(dialect, s.schema, spec)
+	if err != nil {
+		return connector.Outcome{}, err
+	}
+	kinds, err := s.kinds(ctx, plan.Runs, fence(plan))
+	if err != nil {
+		return connector.Outcome{}, err
+	}
+	if err := s.createMissing(ctx, plan, kinds, nil); err != nil {
+		var e *connector.Error
+		if _, found := kinds[plan.Runs]; !found && errors.As(err, &e) && (e.Kind == connector.KindNotFound || e.Kind == connector.KindPermission) {
+			// Without a table of markers, and without the means to create one, no load of this role can commit or has.
+			return connector.Outcome{}, nil
+		}
+		return connector.Outcome{}, err
+	}
+	out, err := s.abort(ctx, plan, runID, flowVersion, spec.Name)
+	if err == nil {
+		c.unstage(ctx, s, runID, spec.Name)
+	}
+	return out, err
+}
+
+// abort commits an aborted marker, or returns what another has committed.
+func (s *session) abort(ctx context.Context, plan sqlload.Plan, runID, flowVersion, target string) (connector.Outcome, error) {
+	if err := s.begin(ctx, plan); err != nil {
+		return connector.Outcome{}, err
+	}
+	defer s.rollback(ctx)
+	inserted, err := s.insertMarker(ctx, plan, runID, target, sqlload.AbortArgs(runID, flowVersion, target))
+	if err != nil {
+		return connector.Outcome{}, err
+	}
+	if inserted {
+		return connector.Outcome{}, coded(ctx, s.commit(ctx))
+	}
+	out, _, err := s.readMarker(ctx, plan, runID, target)
+	if errors.Is(err, connector.ErrAborted) {
+		return connector.Outcome{}, nil
+	}
+	return out, err
+}
+
+// commitLost is a COMMIT without an answer.
+type commitLost struct{ cause error }
+
+func (e *commitLost) Error() string { return "the answer to COMMIT was lost" }
+
+func (e *commitLost) Unwrap() error { return e.cause }
+
+// commit ends the transaction. An error of the server means that it has not committed; without an answer it is a
+// commitLost.
+func (s *session) commit(ctx context.Context) error {
+	_, err := s.conn.ExecContext(ctx, "COMMIT")
+	if n := number(err); err != nil && (ctx.Err() != nil || n == 0 || n >= 250000) {
+		return &commitLost{cause: err}
+	}
+	return coded(ctx, err)
+}
+
+const (
+	recoverTimeout = 2 * lockTimeout
+	recoverPause   = 200 * time.Millisecond
+)
+
+// recover finds out whether a load whose COMMIT got no answer has committed. It goes on after ctx has ended: the answer
+// decides what the run may say.
+func (c *Connector) recover(ctx context.Context, l *loader, lost *commitLost) (connector.Outcome, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recoverTimeout)
+	defer cancel()
+	for {
+		out, found, err := c.commitOutcome(ctx, l)
+		var e *connector.Error
+		switch {
+		case err == nil && !found:
+			return out, &connector.Error{Kind: connector.KindUnavailable, Reason: "COMMIT_LOST",
+				Message: "the connection was lost before the commit; the load was rolled back", Next: "try again", Cause: lost}
+		case err == nil || ctx.Err() == nil && (!errors.As(err, &e) || e.Kind != connector.KindUnavailable):
+			return out, err
+		}
+		select {
+		case <-ctx.Done():
+			return connector.Outcome{}, &connector.Error{Kind: connector.KindUnavailable, Reason: "COMMIT_UNKNOWN",
+				Message: "the connection was lost during the commit, and the target does not answer", Next: "the run is settled once the target answers", Cause: lost}
+		case <-time.After(recoverPause):
+		}
+	}
+}
+
+// commitOutcome reads the marker in a session of its own, under the fence: the old transaction holds it for as long as it
+// can still commit.
+func (c *Connector) commitOutcome(ctx context.Context, l *loader) (out connector.Outcome, found bool, err error) {
+	s, err := c.connect(ctx, tag(l.load.RunID))
+	if err != nil {
+		return out, false, err
+	}
+	defer s.close()
+	if err := s.begin(ctx, l.plan); err != nil {
+		return out, false, err
+	}
+	defer s.rollback(ctx)
+	out, found, err = s.readMarker(ctx, l.plan, l.load.RunID, l.load.Target.Name)
+	out.Existing = false
+	return out, found, err
+}

@@ -1,0 +1,314 @@
+package snowflake
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"github.com/apache/arrow-go/v18/arrow"
+
+	"github.com/lume-data/lume/connector"
+	"github.com/lume-data/lume/connector/internal/sqlload"
+)
+
+// loader is one load in one session.
+type loader struct {
+	*session
+	load    connector.Load
+	plan    sqlload.Plan
+	columns []native
+	// temporary is the session's table of staged rows.
+	temporary sqlload.Table
+	refusals  *sqlload.Refusals
+}
+
+// Load implements connector.Target.
+func (c *Connector) Load(ctx context.Context, load connector.Load) (connector.Outcome, error) {
+	s, err := c.connect(ctx, tag(load.RunID))
+	if err != nil {
+		return connector.Outcome{}, err
+	}
+	defer s.close()
+	plan, err := sqlload.NewPlan(dialect, s.schema, load.Target)
+	if err != nil {
+		return connector.Outcome{}, err
+	}
+	kinds, err := s.kinds(ctx, plan.Target, plan.Rejects, plan.Runs, fence(plan))
+	if err != nil {
+		return connector.Outcome{}, err
+	}
+	if _, ok := kinds[plan.Runs]; ok {
+		out, found, err := s.readMarker(ctx, plan, load.RunID, load.Target.Name)
+		if found {
+			c.unstage(ctx, s, load.RunID, load.Target.Name)
+		}
+		if found || err != nil {
+			return out, err
+		}
+	}
+	l := &loader{session: s, load: load, plan: plan, refusals: sqlload.NewRefusals(load),
+		temporary: sqlload.Table{Name: fmt.Sprintf("_lume_load_%d_%d", load.Attempt, load.Fence)}}
+	if err := l.prepare(ctx, kinds); err != nil {
+		return connector.Outcome{}, err
+	}
+	if err := l.stageRows(ctx); err != nil {
+		return connector.Outcome{}, err
+	}
+	out, err := l.run(ctx)
+	var lost *commitLost
+	if errors.As(err, &lost) {
+		out, err = c.recover(ctx, l, lost)
+	}
+	if err == nil || errors.Is(err, connector.ErrAborted) {
+		// The files stay until the marker, of whatever state, has been read back.
+		if _, found, _ := s.readMarker(ctx, plan, load.RunID, load.Target.Name); found {
+			c.unstage(ctx, s, load.RunID, load.Target.Name)
+		}
+	}
+	return out, err
+}
+
+// prepare creates the tables that are missing, and binds the flow's columns to the target's, before a row moves.
+func (l *loader) prepare(ctx context.Context, kinds map[sqlload.Table]string) error {
+	create := map[sqlload.Table]string{l.plan.Rejects: l.plan.CreateRejects()}
+	if kind, found := kinds[l.plan.Target]; !found && l.load.Target.Create {
+		create[l.plan.Target] = l.plan.CreateTarget()
+	} else if err := plainTable(l.plan.Target, kind); err != nil {
+		return err
+	}
+	if err := l.createMissing(ctx, l.plan, kinds, create); err != nil {
+		return err
+	}
+	described, err := l.describe(ctx, l.plan.Target, l.plan.Rejects)
+	if err != nil {
+		return err
+	}
+	if l.columns, err = bindColumns(l.plan, described[l.plan.Target]); err != nil {
+		return err
+	}
+	return checkRejects(l.plan, described[l.plan.Rejects])
+}
+
+// stageRows brings all rows into the session's temporary table.
+func (l *loader) stageRows(ctx context.Context) (err error) {
+	names, lines, values := []string{stagedRow}, []string{dialect.Quote(stagedRow) + " NUMBER(19,0)"}, []string{staged(stagedRow, "NUMBER(19,0)")}
+	for i := range l.columns {
+		name := stagedColumn(i)
+		names, lines, values = append(names, name), append(lines, dialect.Quote(name)+" VARCHAR"), append(values, staged(name, "VARCHAR"))
+	}
+	if err := l.exec(ctx, fmt.Sprintf("CREATE TEMPORARY TABLE %s (%s)", dialect.Table(l.temporary), strings.Join(lines, ", "))); err != nil {
+		return err
+	}
+	g, err := l.newStage(stagePath(l.load.RunID, l.load.Target.Name), stagedSchema(len(l.columns)))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, g.close()) }()
+	reader, err := l.load.Rows.Open(ctx, sqlload.AllRows.From, sqlload.AllRows.To)
+	if err != nil {
+		return err
+	}
+	err = l.sendRows(ctx, reader, g)
+	if err := errors.Join(err, reader.Close()); err != nil {
+		return err
+	}
+	return g.copyInto(ctx, dialect.Table(l.temporary), names, values)
+}
+
+func (l *loader) sendRows(ctx context.Context, reader connector.RowReader, g *stage) error {
+	e := encoder{columns: l.plan.Columns, natives: l.columns}
+	sent := int64(0)
+	for {
+		batch, err := reader.Next(ctx)
+		if err == io.EOF {
+			return g.finish(ctx)
+		}
+		if err != nil {
+			return err
+		}
+		rows := batch.NumRows()
+		err = l.sendBatch(ctx, batch, e, g)
+		batch.Release()
+		if err != nil {
+			return err
+		}
+		if sent += rows; l.load.Progress != nil {
+			l.load.Progress(sent)
+		}
+	}
+}
+
+func (l *loader) sendBatch(ctx context.Context, batch arrow.RecordBatch, e encoder, g *stage) error {
+	if int(batch.NumCols()) != len(l.columns)+1 {
+		return fmt.Errorf("a batch has %d columns instead of %d", batch.NumCols(), len(l.columns)+1)
+	}
+	text, err := e.encode(batch, func(row int64, reason connector.RefusedRow) error { return l.refusals.Scanned(ctx, row, reason) })
+	if err != nil {
+		return err
+	}
+	defer text.Release()
+	return g.write(ctx, text)
+}
+
+// run does the transaction of a load.
+func (l *loader) run(ctx context.Context) (connector.Outcome, error) {
+	if err := l.begin(ctx, l.plan); err != nil {
+		return connector.Outcome{}, err
+	}
+	committed := false
+	defer func() {
+		if !committed {
+			l.rollback(ctx)
+		}
+	}()
+	inserted, err := l.insertMarker(ctx, l.plan, l.load.RunID, l.load.Target.Name, sqlload.MarkerArgs(l.load))
+	if err != nil {
+		return connector.Outcome{}, err
+	}
+	if !inserted {
+		out, _, err := l.readMarker(ctx, l.plan, l.load.RunID, l.load.Target.Name)
+		return out, err
+	}
+	if l.plan.Mode == connector.Replace {
+		// A DELETE and never a TRUNCATE, which would commit by itself.
+		if err := l.exec(ctx, l.plan.DeleteAll()); err != nil {
+			return connector.Outcome{}, err
+		}
+	}
+	written, err := sqlload.Bisect(ctx, sqlload.AllRows, l.move(), l.refusals)
+	if err != nil {
+		return connector.Outcome{}, err
+	}
+	if err := l.rejects(ctx); err != nil {
+		return connector.Outcome{}, err
+	}
+	receipt, err := l.load.Balance(written, l.refusals.Count())
+	if err != nil {
+		return connector.Outcome{}, err
+	}
+	filled, err := l.changed(ctx, l.plan.CommitMarker(), string(receipt), l.load.RunID, l.load.Target.Name, l.load.Fence)
+	if err != nil {
+		return connector.Outcome{}, err
+	}
+	if filled != 1 {
+		return connector.Outcome{}, &connector.Error{Kind: connector.KindConflict, Reason: "MARKER_BROKEN",
+			Message: "the run's marker was changed while it was loaded", Next: "rows of " + sqlload.RunsTable + " must not be changed by hand"}
+	}
+	if err := l.commit(ctx); err != nil {
+		return connector.Outcome{}, err
+	}
+	committed = true
+	return connector.Outcome{Committed: true, Receipt: receipt}, nil
+}
+
+// move returns what moves a range of staged rows into the target by one statement, which does all or nothing.
+func (l *loader) move() sqlload.Try {
+	statement, surplus := l.insertStatement(), ""
+	if l.plan.Mode == connector.Upsert {
+		statement, surplus = l.mergeStatement(), l.surplusQuery()
+	}
+	return func(ctx context.Context, r sqlload.Range) (sqlload.Attempt, error) {
+		a := sqlload.Attempt{}
+		var err error
+		if a.Written, err = l.changed(ctx, statement, r.From, r.To); err != nil {
+			reason, refused := refusedRow(err)
+			if !refused {
+				return a, err
+			}
+			a.Refusal = &sqlload.Refusal{Reason: reason, Suspect: -1, Err: err}
+			return a, l.span(ctx, r, &a)
+		}
+		if surplus == "" {
+			return a, nil
+		}
+		// Rows that a later row of the batch replaces were written, too, as they would have been one after another.
+		answer, err := l.records(ctx, surplus, r.From, r.To)
+		if err != nil {
+			return a, err
+		}
+		n, err := strconv.ParseInt(answer[0]["surplus"], 10, 64)
+		if err != nil {
+			return a, unexpected("the server's count of rows is no number")
+		}
+		a.Written += n
+		return a, nil
+	}
+}
+
+// span fills in which rows a range has.
+func (l *loader) span(ctx context.Context, r sqlload.Range, a *sqlload.Attempt) error {
+	row := dialect.Quote(stagedRow)
+	answer, err := l.records(ctx, fmt.Sprintf("SELECT COUNT(*) AS sent, MIN(%[1]s) AS lowest, MAX(%[1]s) AS highest FROM %[2]s WHERE %[1]s >= ? AND %[1]s < ?",
+		row, dialect.Table(l.temporary)), r.From, r.To)
+	if err != nil {
+		return err
+	}
+	for name, into := range map[string]*int64{"sent": &a.Sent, "lowest": &a.First, "highest": &a.Last} {
+		if text, ok := answer[0][name]; ok {
+			if *into, err = strconv.ParseInt(text, 10, 64); err != nil {
+				return unexpected("the server's count of rows is no number")
+			}
+		}
+	}
+	return nil
+}
+
+// values are the expressions that make the target's values from the staged texts, each with its column's name.
+func (l *loader) values() string {
+	list := make([]string, len(l.columns))
+	for i, n := range l.columns {
+		list[i] = n.cast(dialect.Quote(stagedColumn(i))) + " AS " + dialect.Quote(l.plan.Columns[i].Name)
+	}
+	return strings.Join(list, ", ")
+}
+
+// within is the condition of a range of staged rows, whose bounds are two parameters.
+func within() string {
+	return dialect.Quote(stagedRow) + " >= ? AND " + dialect.Quote(stagedRow) + " < ?"
+}
+
+func (l *loader) insertStatement() string {
+	return fmt.Sprintf("INSERT INTO %s (%s) SELECT %s FROM %s WHERE %s",
+		dialect.Table(l.plan.Target), dialect.Names(l.plan.ColumnNames()), l.values(), dialect.Table(l.temporary), within())
+}
+
+// rank numbers the staged rows of each key from the last one.
+func (l *loader) rank() string {
+	var keys []string
+	for i, c := range l.plan.Columns {
+		if c.Key {
+			keys = append(keys, dialect.Quote(stagedColumn(i)))
+		}
+	}
+	return fmt.Sprintf("ROW_NUMBER() OVER (PARTITION BY %s ORDER BY %s DESC)", strings.Join(keys, ", "), dialect.Quote(stagedRow))
+}
+
+// mergeStatement replaces rows with equal keys. Of staged rows with equal keys it takes the last.
+func (l *loader) mergeStatement() string {
+	var on, set, values []string
+	for _, c := range l.plan.Columns {
+		name := dialect.Quote(c.Name)
+		values = append(values, "s."+name)
+		if c.Key {
+			on = append(on, "t."+name+" = s."+name)
+		} else {
+			set = append(set, name+" = s."+name)
+		}
+	}
+	if len(set) == 0 {
+		// Every row counts, even where there is nothing to set.
+		name := dialect.Quote(l.plan.Keys[0])
+		set = append(set, name+" = s."+name)
+	}
+	return fmt.Sprintf("MERGE INTO %s AS t USING (SELECT %s FROM %s WHERE %s QUALIFY %s = 1) AS s ON %s WHEN MATCHED THEN UPDATE SET %s WHEN NOT MATCHED THEN INSERT (%s) VALUES (%s)",
+		dialect.Table(l.plan.Target), l.values(), dialect.Table(l.temporary), within(), l.rank(), strings.Join(on, " AND "), strings.Join(set, ", "),
+		dialect.Names(l.plan.ColumnNames()), strings.Join(values, ", "))
+}
+
+// surplusQuery counts the staged rows that mergeStatement passes over.
+func (l *loader) surplusQuery() string {
+	return fmt.Sprintf("SELECT COUNT(*) AS surplus FROM (SELECT %s AS place FROM %s WHERE %s) AS ranked WHERE place > 1", l.rank(), dialect.Table(l.temporary), within())
+}
