@@ -108,9 +108,18 @@ func (s *session) exec(ctx context.Context, statement string) error {
 	return err
 }
 
-// ask scans the only row of a query; sql.ErrNoRows if there is none. An error that follows the row counts.
+// ask scans the only row of a query; sql.ErrNoRows if there is none. It reads to the end, as sql.Row does not: an error can
+// follow the row, and a reply that is cut short ends the transaction.
 func (s *session) ask(ctx context.Context, query string, args []any, into ...any) error {
-	return s.QueryRowContext(ctx, query, args...).Scan(into...)
+	found := false
+	err := s.each(ctx, query, args, func(scan func(...any) error) error {
+		found = true
+		return scan(into...)
+	})
+	if err == nil && !found {
+		return sql.ErrNoRows
+	}
+	return err
 }
 
 // affected runs a statement and returns how many rows it affected. Rows that triggers affect do not count.
@@ -134,12 +143,6 @@ func (s *session) each(ctx context.Context, query string, args []any, f func(sca
 	return rows.Err()
 }
 
-// transaction is the transaction of a session. It does not end with a context: its owner ends it.
-type transaction struct {
-	*sql.Tx
-	cancel context.CancelFunc
-}
-
 const (
 	// commitTimeout bounds the wait for the answer to COMMIT.
 	commitTimeout = 30 * time.Second
@@ -147,17 +150,28 @@ const (
 	rollbackTimeout = 5 * time.Second
 )
 
-// begin starts a transaction. The driver refuses further statements once the server has ended it.
+// transaction is the transaction of a session.
+type transaction struct {
+	driver.Tx
+	ended bool
+}
+
+// begin starts a transaction, which ends by commit or rollback and not with ctx. The driver refuses further statements once
+// the server has ended it. It is the driver's own transaction: a connection that breaks inside of one of package sql cannot
+// be closed.
 func (s *session) begin(ctx context.Context, level sql.IsolationLevel) (*transaction, error) {
-	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	tx := &transaction{}
 	stop := context.AfterFunc(ctx, s.wire.sever)
 	defer stop()
-	tx, err := s.BeginTx(running, &sql.TxOptions{Isolation: level})
-	if err != nil {
-		cancel()
-		return nil, coded(ctx, err)
-	}
-	return &transaction{Tx: tx, cancel: cancel}, nil
+	err := s.Raw(func(raw any) (err error) {
+		conn, ok := raw.(driver.ConnBeginTx)
+		if !ok {
+			return fmt.Errorf("unexpected connection %T", raw)
+		}
+		tx.Tx, err = conn.BeginTx(context.WithoutCancel(ctx), driver.TxOptions{Isolation: driver.IsolationLevel(level)})
+		return err
+	})
+	return tx, coded(ctx, err)
 }
 
 // commitLost is a COMMIT without an answer.
@@ -170,16 +184,15 @@ func (e *commitLost) Unwrap() error { return e.cause }
 // commit commits, whatever becomes of ctx: only the marker can tell whether a COMMIT that was sent took effect. An error
 // is *commitLost unless the server said that it did not commit.
 func (s *session) commit(ctx context.Context, tx *transaction) error {
+	tx.ended = true
 	stop := time.AfterFunc(commitTimeout, s.wire.sever)
 	defer stop.Stop()
-	defer tx.cancel()
-	err := tx.Commit()
+	err := s.Raw(func(any) error { return tx.Commit() })
 	if err == nil {
 		return nil
 	}
 	var fatal mssql.ServerError
-	var refused mssql.Error
-	if !errors.As(err, &fatal) && errors.As(err, &refused) || errors.Is(err, driver.ErrBadConn) {
+	if _, refused := serverError(err); refused && !errors.As(err, &fatal) || errors.Is(err, driver.ErrBadConn) {
 		// The server said no, or the driver knew that the connection was gone and sent nothing.
 		return coded(ctx, err)
 	}
@@ -188,10 +201,13 @@ func (s *session) commit(ctx context.Context, tx *transaction) error {
 
 // rollback rolls back unless the transaction has ended.
 func (s *session) rollback(tx *transaction) {
+	if tx.ended {
+		return
+	}
+	tx.ended = true
 	stop := time.AfterFunc(rollbackTimeout, s.wire.sever)
 	defer stop.Stop()
-	defer tx.cancel()
-	_ = tx.Rollback()
+	_ = s.Raw(func(any) error { return tx.Rollback() })
 }
 
 // bulk sends rows into a table by bulk copy. columns are the names as the catalog has them. feed calls add for each row;

@@ -18,7 +18,7 @@ func catalog(d *database) []string {
 	list := []string{
 		`CREATE TABLE "sys.schemas" (schema_id int_int, name text_nvarchar_128)`,
 		`INSERT INTO "sys.schemas" VALUES (1, 'dbo'), (4, 'sys')`,
-		`CREATE TABLE "sys.objects" (object_id int_int, name text_nvarchar_128 COLLATE NOCASE, schema_id int_int, type text_nchar_2, is_ms_shipped int_bit)`,
+		`CREATE TABLE "sys.objects" (object_id int_int, name text_nvarchar_128 COLLATE NOCASE, schema_id int_int, type text_nchar_2 COLLATE RTRIM, is_ms_shipped int_bit)`,
 		`CREATE VIEW "sys.tables" AS SELECT object_id, name, schema_id FROM "sys.objects" WHERE type = 'U '`,
 		`CREATE TABLE "sys.columns" (object_id int_int, column_id int_int, name text_nvarchar_128, system_type_id int_int, max_length int_smallint,
 			precision int_tinyint, scale int_tinyint, collation_name text_nvarchar_128, is_nullable int_bit, is_identity int_bit, is_computed int_bit,

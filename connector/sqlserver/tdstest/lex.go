@@ -215,5 +215,5 @@ func find(list []token, from int, w string) int {
 	return -1
 }
 
-// quoteName quotes a name for SQLite.
-func quoteName(s string) string { return `"` + strings.ReplaceAll(s, `"`, `""`) + `"` }
+// quoteName quotes a name for SQLite. In double quotes it would take a column that it does not know for a string.
+func quoteName(s string) string { return "`" + strings.ReplaceAll(s, "`", "``") + "`" }
