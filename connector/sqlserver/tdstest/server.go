@@ -71,6 +71,8 @@ type Fault struct {
 	Error *Error
 	// Cut ends the connection: before the statement is executed, or with After when it has been.
 	Cut, After bool
+	// Ends is true if the error ends the transaction, whatever XACT_ABORT says.
+	Ends bool
 }
 
 type fault struct {

@@ -22,6 +22,9 @@ func (s *session) batch(ctx context.Context, w *writer, statements string, param
 	}
 	if f.Error != nil {
 		s.failed(w, f.Error)
+		if f.Ends {
+			s.abort(w)
+		}
 		w.done(done, doneMore|doneError, 0)
 		return nil
 	}
