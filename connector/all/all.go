@@ -7,6 +7,7 @@ import (
 	"github.com/lume-data/lume/connector/postgres"
 	"github.com/lume-data/lume/connector/s3"
 	"github.com/lume-data/lume/connector/sqlite"
+	"github.com/lume-data/lume/connector/sqlserver"
 )
 
 // Definitions returns every kind of connector.
@@ -16,6 +17,7 @@ func Definitions() []connector.Definition {
 		postgres.Definition(),
 		s3.Definition(),
 		sqlite.Definition(),
+		sqlserver.Definition(),
 	}
 }
 
