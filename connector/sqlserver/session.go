@@ -96,7 +96,7 @@ func (c *Connector) connect(ctx context.Context, application string) (*session, 
 // close gives the connection back to nobody. What was not committed is rolled back by the server.
 func (s *session) close() {
 	if s.Conn != nil {
-		_ = s.Conn.Close()
+		_ = s.Close()
 	}
 	_ = s.db.Close()
 	s.wire.sever()

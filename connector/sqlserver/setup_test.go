@@ -49,7 +49,7 @@ func TestMain(m *testing.M) {
 func theSystem(t testing.TB) system {
 	t.Helper()
 	if dsn := os.Getenv("LUME_TEST_SQLSERVER_DSN"); dsn != "" {
-		return real(t, dsn)
+		return named(t, dsn)
 	}
 	shared.Lock()
 	defer shared.Unlock()
@@ -68,8 +68,8 @@ func fake(server *tdstest.Server) system {
 	}}
 }
 
-// real reads a DSN: sqlserver://user:password@host:port?encrypt=true&trust_server_certificate=true.
-func real(t testing.TB, dsn string) system {
+// named reads a DSN: sqlserver://user:password@host:port?encrypt=true&trust_server_certificate=true.
+func named(t testing.TB, dsn string) system {
 	t.Helper()
 	u, err := url.Parse(dsn)
 	require.NoError(t, err)

@@ -175,9 +175,9 @@ func startStream(ctx context.Context, s *session, query connector.BoundQuery, so
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, cancel)
 	defer stop()
-	rows, err := s.QueryContext(running, query.Text, args...) //nolint:sqlclosecheck,rowserrcheck // The stream closes them, and checks after the last row.
+	rows, err := s.QueryContext(running, query.Text, args...) //nolint:rowserrcheck // The stream checks after the last row.
 	if err == nil && ctx.Err() != nil {
-		_ = rows.Close()
+		_ = rows.Close() //nolint:sqlclosecheck // Rows that are returned are closed by the stream.
 		err = ctx.Err()
 	}
 	if err != nil {

@@ -168,7 +168,7 @@ func (s *session) parseConstraint(d *tableDefinition, line []token, column strin
 		text = "CONSTRAINT " + quoteName(line[1].text) + " "
 		line = line[2:]
 	}
-	keyword := ""
+	var keyword string
 	switch {
 	case starts(line, "PRIMARY", "KEY"):
 		keyword, line = "PRIMARY KEY", line[2:]

@@ -124,13 +124,13 @@ func (s *session) open(ctx context.Context, list []token, params map[string]any,
 	if err != nil {
 		return nil, nil, err
 	}
-	rows, err := s.sqlite.QueryContext(ctx, text, namedArgs(params)...) //nolint:sqlclosecheck,rowserrcheck // Closed here with only, and by send otherwise.
+	rows, err := s.sqlite.QueryContext(ctx, text, namedArgs(params)...) //nolint:rowserrcheck // send checks after the last row.
 	if err != nil {
 		return nil, nil, s.explain(ctx, err, list)
 	}
 	types, err := rows.ColumnTypes()
 	if err != nil {
-		return nil, nil, errors.Join(err, rows.Close())
+		return nil, nil, errors.Join(err, rows.Close()) //nolint:sqlclosecheck // Rows that are returned are closed by send.
 	}
 	r := &result{Rows: rows}
 	if rows.Next() {

@@ -3,6 +3,7 @@ package tdstest
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"io"
@@ -243,15 +244,33 @@ func (s *session) abort(w *writer) {
 	}
 }
 
-// end gives everything back.
+// end gives everything back. Temporary tables go with the session.
 func (s *session) end() {
+	ctx := context.WithoutCancel(s.ctx)
 	if s.started {
-		_, _ = s.sqlite.ExecContext(context.WithoutCancel(s.ctx), "ROLLBACK")
+		_, _ = s.sqlite.ExecContext(ctx, "ROLLBACK")
 	}
 	s.unlock()
-	if s.sqlite != nil {
-		_ = s.sqlite.Close()
+	rows, err := s.sqlite.QueryContext(ctx, "SELECT 'DROP TABLE temp.' || '`' || name || '`' FROM temp.sqlite_schema WHERE type = 'table'")
+	var drops []string
+	for err == nil && rows.Next() {
+		var drop string
+		err = rows.Scan(&drop)
+		drops = append(drops, drop)
 	}
+	if err == nil {
+		err = errors.Join(rows.Err(), rows.Close())
+	}
+	for _, drop := range drops {
+		if err == nil {
+			_, err = s.sqlite.ExecContext(ctx, drop)
+		}
+	}
+	if err != nil {
+		// What cannot be cleaned is not used again.
+		_ = s.sqlite.Raw(func(any) error { return driver.ErrBadConn })
+	}
+	_ = s.sqlite.Close()
 }
 
 func (s *session) unlock() {
