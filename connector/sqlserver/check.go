@@ -162,7 +162,7 @@ func checkSchema(ctx context.Context, s *session, t sqlload.Table) error {
 		return coded(ctx, err)
 	}
 	var create, alter sql.NullInt64
-	err = s.ask(ctx, "SELECT HAS_PERMS_BY_NAME(DB_NAME(), N'DATABASE', N'CREATE TABLE') AS may_create, HAS_PERMS_BY_NAME(@p1, N'SCHEMA', N'ALTER') AS may_alter",
+	err = s.ask(ctx, "SELECT HAS_PERMS_BY_NAME(QUOTENAME(DB_NAME()), N'DATABASE', N'CREATE TABLE') AS may_create, HAS_PERMS_BY_NAME(@p1, N'SCHEMA', N'ALTER') AS may_alter",
 		[]any{quote(t.Schema)}, &create, &alter)
 	if err != nil {
 		return coded(ctx, err)

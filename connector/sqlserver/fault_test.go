@@ -53,6 +53,7 @@ func TestErrorsThatAreNoRowsFaultEndTheLoad(t *testing.T) {
 		{"INSERT BULK [dbo].[things]", 1205, "DEADLOCK", connector.KindUnavailable},
 		{"INSERT INTO [dbo].[_lume_runs]", 1222, "LOCK_TIMEOUT", connector.KindUnavailable},
 		{"INSERT BULK [dbo].[things_rejects]", 9002, "SERVER_EXHAUSTED", connector.KindUnavailable},
+		{"INSERT INTO [dbo].[_lume_runs]", 2627, "MARKER_BUSY", connector.KindUnavailable},
 		{"UPDATE [dbo].[_lume_runs]", 3906, "READ_ONLY", connector.KindConflict},
 		{"COMMIT", 3960, "SERIALIZATION_FAILURE", connector.KindUnavailable},
 	} {

@@ -27,6 +27,23 @@ func readMarker(ctx context.Context, s *session, plan sqlload.Plan, runID, targe
 	return out, true, err
 }
 
+// inserted reports whether an insert of a marker that ended with n rows, or err, inserted it. The key of a marker that another
+// session has inserted and not committed makes it wait.
+func inserted(ctx context.Context, n int64, err error) (bool, error) {
+	if hasNumber(err, keyTaken) {
+		return false, nil
+	}
+	return n == 1, coded(ctx, err)
+}
+
+// keyTaken is the number of the error of a key that is there.
+const keyTaken = 2627
+
+// noMarker is the marker of another session that is gone again.
+func noMarker() error {
+	return &connector.Error{Kind: connector.KindUnavailable, Reason: "MARKER_BUSY", Message: "another session was at work on the run's marker"}
+}
+
 // createTables creates the tables that are missing, each in a transaction of its own: an empty table is nothing of the
 // run. The target itself is created only on request.
 func createTables(ctx context.Context, s *session, plan sqlload.Plan, target bool) error {

@@ -36,13 +36,14 @@ func (c *Connector) Settle(ctx context.Context, runID, flowVersion string, spec 
 	}
 	// One statement is one transaction. It waits for a load that has not ended.
 	n, err := s.affected(ctx, plan.InsertMarker(), sqlload.AbortArgs(runID, flowVersion, spec.Name)...)
-	if err != nil {
-		return connector.Outcome{}, coded(ctx, err)
+	fresh, err := inserted(ctx, n, err)
+	if err != nil || fresh {
+		return connector.Outcome{}, err
 	}
-	if n == 1 {
-		return connector.Outcome{}, nil
+	out, found, err := readMarker(ctx, s, plan, runID, spec.Name)
+	if err == nil && !found {
+		err = noMarker()
 	}
-	out, _, err := readMarker(ctx, s, plan, runID, spec.Name)
 	if errors.Is(err, connector.ErrAborted) {
 		return connector.Outcome{}, nil
 	}
@@ -98,10 +99,10 @@ func (c *Connector) commitOutcome(ctx context.Context, l *loader) (out connector
 	return out, found, err
 }
 
-// lockMarker waits until no other session holds the key of a marker.
+// lockMarker waits until no other session holds the marker.
 func lockMarker(ctx context.Context, s *session, plan sqlload.Plan, runID, target string) error {
 	var n int64
-	err := s.ask(ctx, "SELECT COUNT_BIG(*) FROM "+dialect.Table(plan.Runs)+" WITH (UPDLOCK, HOLDLOCK) WHERE [run_id] = @p1 AND [target] = @p2",
+	err := s.ask(ctx, "SELECT COUNT_BIG(*) FROM "+dialect.Table(plan.Runs)+" WITH (UPDLOCK) WHERE [run_id] = @p1 AND [target] = @p2",
 		[]any{runID, target}, &n)
 	return coded(ctx, err)
 }

@@ -40,7 +40,7 @@ func describe(ctx context.Context, s *session, query connector.BoundQuery) ([]co
 	}
 	var columns []connector.Column
 	seen := make(map[string]bool)
-	err := s.each(ctx, describeQuery, []any{query.Text, strings.Join(params, ", ")}, func(scan func(...any) error) error {
+	err := s.each(ctx, describeQuery, []any{query.Text, sql.NullString{String: strings.Join(params, ", "), Valid: len(params) > 0}}, func(scan func(...any) error) error {
 		var ordinal, number sql.NullInt64
 		var hidden sql.NullBool
 		var name, native sql.NullString

@@ -48,7 +48,7 @@ func TestStatementsOfALoad(t *testing.T) {
   PRIMARY KEY ([run_id], [target])
 )`: plan.CreateRuns(),
 		`INSERT INTO [sales].[_lume_runs] ([run_id], [target], [state], [flow_version], [version_digest], [attempt], [fence], [start_time]) ` +
-			`SELECT @p1, @p2, @p3, @p4, @p5, @p6, @p7, SYSUTCDATETIME() WHERE NOT EXISTS (SELECT 1 FROM [sales].[_lume_runs] WITH (UPDLOCK, HOLDLOCK) ` +
+			`SELECT @p1, @p2, @p3, @p4, @p5, @p6, @p7, SYSUTCDATETIME() WHERE NOT EXISTS (SELECT 1 FROM [sales].[_lume_runs] ` +
 			`WHERE [run_id] = @p1 AND [target] = @p2)`: plan.InsertMarker(),
 		`CREATE TABLE [#lume_load] ([_row] bigint NOT NULL PRIMARY KEY, [code] nvarchar(450) COLLATE Latin1_General_100_BIN2 NULL, [id] bigint NULL, ` +
 			`[a]]b] nvarchar(max) COLLATE Latin1_General_CI_AS NULL)`: createStage(columns),

@@ -102,11 +102,16 @@ func (l *loader) run(ctx context.Context) (connector.Outcome, error) {
 	}
 	defer l.session.rollback(tx)
 	n, err := l.session.affected(ctx, l.plan.InsertMarker(), sqlload.MarkerArgs(l.load)...)
+	fresh, err := inserted(ctx, n, err)
 	if err != nil {
-		return connector.Outcome{}, coded(ctx, err)
+		return connector.Outcome{}, err
 	}
-	if n == 0 {
-		out, _, err := readMarker(ctx, l.session, l.plan, l.load.RunID, l.load.Target.Name)
+	if !fresh {
+		l.session.rollback(tx)
+		out, found, err := readMarker(ctx, l.session, l.plan, l.load.RunID, l.load.Target.Name)
+		if err == nil && !found {
+			err = noMarker()
+		}
 		return out, err
 	}
 	written, err := l.rows(ctx)

@@ -20,7 +20,7 @@ var foreign = set("LIMIT RETURNING GLOB PRAGMA REPLACE ATTACH VACUUM EXPLAIN CON
 // functions are those of T-SQL, with what does the same in SQLite.
 var functions = map[string]string{
 	"COUNT": "count", "COUNT_BIG": "count", "MIN": "min", "MAX": "max", "SUM": "sum", "COALESCE": "coalesce", "ISNULL": "ifnull", "LOWER": "lower", "UPPER": "upper",
-	"LEN": "length", "SYSUTCDATETIME": "tsql_now", "HAS_PERMS_BY_NAME": "tsql_one", "DATABASEPROPERTYEX": "tsql_updateability", "CONCAT": "concat",
+	"LEN": "length", "SYSUTCDATETIME": "tsql_now", "HAS_PERMS_BY_NAME": "tsql_one", "DATABASEPROPERTYEX": "tsql_updateability", "CONCAT": "concat", "QUOTENAME": "quote",
 }
 
 func set(words string) map[string]bool {
