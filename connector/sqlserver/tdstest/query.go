@@ -98,7 +98,6 @@ func (s *session) query(ctx context.Context, w *writer, list []token, params map
 		return err
 	}
 	w.columns(columns)
-	s.rows = int64(len(rows.first))
 	return rows.send(ctx, s, w, columns)
 }
 

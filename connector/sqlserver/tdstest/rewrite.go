@@ -20,7 +20,7 @@ var foreign = set("LIMIT RETURNING GLOB PRAGMA REPLACE ATTACH VACUUM EXPLAIN CON
 // functions are those of T-SQL, with what does the same in SQLite.
 var functions = map[string]string{
 	"COUNT": "count", "COUNT_BIG": "count", "MIN": "min", "MAX": "max", "SUM": "sum", "COALESCE": "coalesce", "ISNULL": "ifnull", "LOWER": "lower", "UPPER": "upper",
-	"LEN": "length", "SYSUTCDATETIME": "tsql_now", "HAS_PERMS_BY_NAME": "tsql_one", "DATABASEPROPERTYEX": "tsql_updateability", "CONCAT": "concat", "QUOTENAME": "quote",
+	"LEN": "length", "SYSUTCDATETIME": "tsql_now", "HAS_PERMS_BY_NAME": "tsql_one", "DATABASEPROPERTYEX": "tsql_updateability", "CONCAT": "concat", "QUOTENAME": "tsql_quotename",
 }
 
 func set(words string) map[string]bool {
@@ -40,6 +40,9 @@ var registerFunctions = sync.OnceValue(func() error {
 		},
 		"tsql_one":           func(*sqlite.FunctionContext, []driver.Value) (driver.Value, error) { return int64(1), nil },
 		"tsql_updateability": func(*sqlite.FunctionContext, []driver.Value) (driver.Value, error) { return "READ_WRITE", nil },
+		"tsql_quotename": func(_ *sqlite.FunctionContext, args []driver.Value) (driver.Value, error) {
+			return "[" + strings.ReplaceAll(fmt.Sprint(args[0]), "]", "]]") + "]", nil
+		},
 		"tsql_cast": func(_ *sqlite.FunctionContext, args []driver.Value) (driver.Value, error) {
 			t, err := parseType(fmt.Sprint(args[1]))
 			if err != nil {

@@ -12,10 +12,6 @@ import (
 
 // batch runs the statements of a text. Each but the last of a reply has its own DONE of the given token.
 func (s *session) batch(ctx context.Context, w *writer, statements string, params map[string]any, done byte) error {
-	if s.transaction == 0 {
-		// Without a transaction a session holds nothing.
-		s.started = false
-	}
 	f := s.server.fault(statements)
 	if f.Cut && !f.After {
 		return errCut
