@@ -123,7 +123,7 @@ func (s *session) open(ctx context.Context, list []token, params map[string]any,
 	if err != nil {
 		return nil, nil, err
 	}
-	rows, err := s.sqlite.QueryContext(ctx, text, namedArgs(params)...) //nolint:rowserrcheck // send checks after the last row.
+	rows, err := s.sqlite.QueryContext(ctx, text, namedArgs(params)...)
 	if err != nil {
 		return nil, nil, s.explain(ctx, err, list)
 	}

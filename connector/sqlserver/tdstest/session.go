@@ -42,9 +42,16 @@ type session struct {
 	cancel context.CancelFunc
 }
 
-// run answers messages until the client goes. Attention interrupts the statement that runs.
+// request is a message with what ends its execution.
+type request struct {
+	message
+	ctx    context.Context
+	cancel context.CancelFunc
+}
+
+// run answers messages until the client goes. Attention interrupts the message before it, whether that runs or waits.
 func (s *session) run() {
-	requests := make(chan message)
+	requests := make(chan request)
 	var reading sync.WaitGroup
 	ctx, stop := context.WithCancel(s.ctx)
 	reading.Go(func() {
@@ -59,7 +66,7 @@ func (s *session) run() {
 				s.interrupt()
 			}
 			select {
-			case requests <- m:
+			case requests <- s.expect(ctx, m):
 			case <-ctx.Done():
 				return
 			}
@@ -68,14 +75,25 @@ func (s *session) run() {
 	defer reading.Wait()
 	defer s.conn.Close()
 	defer stop()
-	for m := range requests {
-		if err := s.answer(ctx, m); err != nil {
+	for r := range requests {
+		err := s.answer(r.ctx, r.message)
+		r.cancel()
+		if err != nil {
 			return
 		}
 	}
 }
 
-// interrupt cancels the statement that runs.
+// expect makes a message the one that is interrupted.
+func (s *session) expect(ctx context.Context, m message) request {
+	ctx, cancel := context.WithCancel(ctx)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cancel = cancel
+	return request{message: m, ctx: ctx, cancel: cancel}
+}
+
+// interrupt cancels the message that runs or waits.
 func (s *session) interrupt() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -89,11 +107,6 @@ var errCut = errors.New("the connection is cut")
 
 // answer answers one message.
 func (s *session) answer(ctx context.Context, m message) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	s.mu.Lock()
-	s.cancel = cancel
-	s.mu.Unlock()
 	w := newWriter(s.rw, s.packet)
 	r := &reader{data: m.data}
 	var err error
@@ -113,7 +126,7 @@ func (s *session) answer(ctx context.Context, m message) error {
 		err = s.receive(ctx, w, r)
 	case packetTransaction:
 		r.skipHeaders()
-		err = s.request(ctx, w, r)
+		err = s.manage(ctx, w, r)
 	default:
 		err = fmt.Errorf("message of type %d", m.kind)
 	}
@@ -177,8 +190,8 @@ func (s *session) rpc(ctx context.Context, w *writer, r *reader) error {
 	return s.batch(ctx, w, statement, params, tokenDoneInProc)
 }
 
-// request does a request to the transaction manager.
-func (s *session) request(ctx context.Context, w *writer, r *reader) error {
+// manage does a request to the transaction manager.
+func (s *session) manage(ctx context.Context, w *writer, r *reader) error {
 	kind := r.u16()
 	names := map[uint16]string{requestBegin: "BEGIN", requestCommit: "COMMIT", requestRollback: "ROLLBACK", requestSave: "SAVE"}
 	f := s.server.fault(names[kind])
@@ -251,26 +264,37 @@ func (s *session) end() {
 		_, _ = s.sqlite.ExecContext(ctx, "ROLLBACK")
 	}
 	s.unlock()
-	rows, err := s.sqlite.QueryContext(ctx, "SELECT 'DROP TABLE temp.' || '`' || name || '`' FROM temp.sqlite_schema WHERE type = 'table'")
-	var drops []string
-	for err == nil && rows.Next() {
-		var drop string
-		err = rows.Scan(&drop)
-		drops = append(drops, drop)
-	}
-	if err == nil {
-		err = errors.Join(rows.Err(), rows.Close())
-	}
-	for _, drop := range drops {
-		if err == nil {
-			_, err = s.sqlite.ExecContext(ctx, drop)
-		}
-	}
+	err := s.dropTemporary(ctx)
 	if err != nil {
 		// What cannot be cleaned is not used again.
 		_ = s.sqlite.Raw(func(any) error { return driver.ErrBadConn })
 	}
 	_ = s.sqlite.Close()
+}
+
+func (s *session) dropTemporary(ctx context.Context) error {
+	rows, err := s.sqlite.QueryContext(ctx, "SELECT 'DROP TABLE temp.`' || name || '`' FROM temp.sqlite_schema WHERE type = 'table'")
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	var drops []string
+	for rows.Next() {
+		var drop string
+		if err := rows.Scan(&drop); err != nil {
+			return err
+		}
+		drops = append(drops, drop)
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	for _, drop := range drops {
+		if _, err := s.sqlite.ExecContext(ctx, drop); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *session) unlock() {
