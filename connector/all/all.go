@@ -10,6 +10,7 @@ import (
 	"github.com/lume-data/lume/connector/s3"
 	"github.com/lume-data/lume/connector/snowflake"
 	"github.com/lume-data/lume/connector/sqlite"
+	"github.com/lume-data/lume/connector/sqlserver"
 )
 
 // Definitions returns every kind of connector.
@@ -22,6 +23,7 @@ func Definitions() []connector.Definition {
 		s3.Definition(),
 		snowflake.Definition(),
 		sqlite.Definition(),
+		sqlserver.Definition(),
 	}
 }
 

@@ -163,7 +163,11 @@ func New(run string, spec connector.TargetSpec, rows connector.Rows, rejects ...
 			l.Refused[row] = reason
 			return nil
 		},
-		Restart: func() {},
+		Restart: func() {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			clear(l.Refused)
+		},
 		Balance: func(written, refused int64) ([]byte, error) {
 			l.Written, l.RefusedCount, l.Balanced = written, refused, true
 			if written+refused != rows.Count() {

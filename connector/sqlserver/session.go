@@ -1,0 +1,248 @@
+package sqlserver
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	mssql "github.com/microsoft/go-mssqldb"
+)
+
+// session is one connection to the server. Not safe for concurrent use.
+type session struct {
+	*sql.Conn
+	db   *sql.DB
+	wire *wire
+}
+
+// wire keeps the network connection of a session, so that it can be cut where the driver would wait.
+type wire struct {
+	net.Dialer
+	mu   sync.Mutex
+	conn net.Conn
+	cut  bool
+}
+
+// DialContext implements mssql.Dialer.
+func (w *wire) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	conn, err := w.Dialer.DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.cut {
+		_ = conn.Close()
+		return nil, net.ErrClosed
+	}
+	w.conn = conn
+	return conn, nil
+}
+
+// HostName implements mssql.HostDialer: names are resolved by DialContext, which can be cancelled.
+func (*wire) HostName() string { return "" }
+
+// sever ends the network connection. The server rolls back what was not committed.
+func (w *wire) sever() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.cut = true
+	if w.conn != nil {
+		_ = w.conn.Close()
+	}
+}
+
+// settings are those of every session. Whatever fails ends the transaction; only the moving of staged rows is exempt.
+var settings = fmt.Sprintf("SET XACT_ABORT ON; SET LOCK_TIMEOUT %d", lockTimeout.Milliseconds())
+
+// connect opens a connection under an application name.
+func (c *Connector) connect(ctx context.Context, application string) (*session, error) {
+	config := c.config
+	config.AppName = application
+	if config.TLSConfig != nil {
+		// The driver writes into it.
+		config.TLSConfig = config.TLSConfig.Clone()
+	}
+	s := &session{wire: &wire{Dialer: net.Dialer{Timeout: connectTimeout, KeepAliveConfig: net.KeepAliveConfig{
+		Enable: true, Idle: 30 * time.Second, Interval: 10 * time.Second, Count: 6,
+	}}}}
+	link := mssql.NewConnectorConfig(config)
+	link.Dialer = s.wire
+	s.db = sql.OpenDB(link)
+	s.db.SetMaxOpenConns(1)
+	limited, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	stop := context.AfterFunc(limited, s.wire.sever)
+	conn, err := s.db.Conn(limited)
+	if err == nil {
+		s.Conn = conn
+		_, err = conn.ExecContext(limited, settings)
+	}
+	if !stop() && err == nil {
+		err = limited.Err()
+	}
+	if err != nil {
+		s.close()
+		return nil, connectError(ctx, err)
+	}
+	return s, nil
+}
+
+// close gives the connection back to nobody. What was not committed is rolled back by the server.
+func (s *session) close() {
+	if s.Conn != nil {
+		_ = s.Close()
+	}
+	_ = s.db.Close()
+	s.wire.sever()
+}
+
+// exec runs a statement without parameters as a batch of its own, so that what it sets stays set.
+func (s *session) exec(ctx context.Context, statement string) error {
+	_, err := s.ExecContext(ctx, statement)
+	return err
+}
+
+// ask scans the only row of a query; sql.ErrNoRows if there is none. It reads to the end, as sql.Row does not: an error can
+// follow the row, and a reply that is cut short ends the transaction.
+func (s *session) ask(ctx context.Context, query string, args []any, into ...any) error {
+	found := false
+	err := s.each(ctx, query, args, func(scan func(...any) error) error {
+		found = true
+		return scan(into...)
+	})
+	if err == nil && !found {
+		return sql.ErrNoRows
+	}
+	return err
+}
+
+// affected runs a statement and returns how many rows it affected. Rows that triggers affect do not count.
+func (s *session) affected(ctx context.Context, statement string, args ...any) (n int64, err error) {
+	err = s.ask(ctx, statement+"; SELECT ROWCOUNT_BIG()", args, &n)
+	return n, err
+}
+
+// each calls f for every row of a query.
+func (s *session) each(ctx context.Context, query string, args []any, f func(scan func(...any) error) error) error {
+	rows, err := s.QueryContext(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := f(rows.Scan); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+const (
+	// commitTimeout bounds the wait for the answer to COMMIT.
+	commitTimeout = 30 * time.Second
+	// rollbackTimeout bounds the goodbye to a server that does not answer.
+	rollbackTimeout = 5 * time.Second
+)
+
+// transaction is the transaction of a session.
+type transaction struct {
+	driver.Tx
+	ended bool
+}
+
+// begin starts a transaction, which ends by commit or rollback and not with ctx. The driver refuses further statements once
+// the server has ended it. It is the driver's own transaction: a connection that breaks inside of one of package sql cannot
+// be closed.
+func (s *session) begin(ctx context.Context, level sql.IsolationLevel) (*transaction, error) {
+	tx := &transaction{}
+	stop := context.AfterFunc(ctx, s.wire.sever)
+	defer stop()
+	err := s.Raw(func(raw any) (err error) {
+		conn, ok := raw.(driver.ConnBeginTx)
+		if !ok {
+			return fmt.Errorf("unexpected connection %T", raw)
+		}
+		tx.Tx, err = conn.BeginTx(context.WithoutCancel(ctx), driver.TxOptions{Isolation: driver.IsolationLevel(level)})
+		return err
+	})
+	return tx, coded(ctx, err)
+}
+
+// commitLost is a COMMIT without an answer.
+type commitLost struct{ cause error }
+
+func (e *commitLost) Error() string { return "the answer to COMMIT was lost" }
+
+func (e *commitLost) Unwrap() error { return e.cause }
+
+// commit commits, whatever becomes of ctx: only the marker can tell whether a COMMIT that was sent took effect. An error
+// is *commitLost unless the server said that it did not commit.
+func (s *session) commit(ctx context.Context, tx *transaction) error {
+	tx.ended = true
+	stop := time.AfterFunc(commitTimeout, s.wire.sever)
+	defer stop.Stop()
+	err := s.Raw(func(any) error { return tx.Commit() })
+	if err == nil {
+		return nil
+	}
+	var fatal mssql.ServerError
+	if _, refused := serverError(err); refused && !errors.As(err, &fatal) || errors.Is(err, driver.ErrBadConn) {
+		// The server said no, or the driver knew that the connection was gone and sent nothing.
+		return coded(ctx, err)
+	}
+	return &commitLost{cause: err}
+}
+
+// rollback rolls back unless the transaction has ended.
+func (s *session) rollback(tx *transaction) {
+	if tx.ended {
+		return
+	}
+	tx.ended = true
+	stop := time.AfterFunc(rollbackTimeout, s.wire.sever)
+	defer stop.Stop()
+	_ = s.Raw(func(any) error { return tx.Rollback() })
+}
+
+// bulk sends rows into a table by bulk copy. columns are the names as the catalog has them. feed calls add for each row;
+// its own errors are returned as they are, and cut the connection: a bulk copy that has begun cannot be taken back
+// otherwise. bulk returns how many rows the server counted.
+func (s *session) bulk(ctx context.Context, table string, columns []string, feed func(add func(row []any) error) error) (written int64, err error) {
+	stop := context.AfterFunc(ctx, s.wire.sever)
+	defer stop()
+	var fed, sent error
+	err = s.Raw(func(raw any) error {
+		conn, ok := raw.(*mssql.Conn)
+		if !ok {
+			return fmt.Errorf("unexpected connection %T", raw)
+		}
+		b := conn.CreateBulkContext(ctx, table, columns)
+		b.Options.CheckConstraints, b.Options.KeepNulls = true, true
+		fed = feed(func(row []any) error {
+			sent = b.AddRow(row)
+			return sent
+		})
+		if fed != nil {
+			s.wire.sever()
+			return driver.ErrBadConn
+		}
+		n, err := b.Done()
+		written = n
+		return err
+	})
+	switch {
+	case sent != nil:
+		return 0, coded(ctx, sent)
+	case fed != nil:
+		return 0, fed
+	case err != nil:
+		return 0, coded(ctx, err)
+	}
+	return written, nil
+}

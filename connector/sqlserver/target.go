@@ -1,0 +1,193 @@
+package sqlserver
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"github.com/lume-data/lume/connector"
+	"github.com/lume-data/lume/connector/internal/sqlload"
+)
+
+// loader is one load on one session.
+type loader struct {
+	load     connector.Load
+	plan     sqlload.Plan
+	session  *session
+	table    *table
+	columns  []column
+	refusals *sqlload.Refusals
+	// staged is true if rows go through the temporary table.
+	staged bool
+	// sent is the most rows that were reported as progress.
+	sent int64
+}
+
+// column is a column of a load: the flow's, the table's, and how one becomes the other.
+type column struct {
+	connector.Column
+	native native
+	bind   bind
+	// noNull is set if a NULL can be refused without asking the server.
+	noNull bool
+}
+
+// Load implements connector.Target.
+func (c *Connector) Load(ctx context.Context, load connector.Load) (connector.Outcome, error) {
+	plan, err := c.plan(load.Target)
+	if err != nil {
+		return connector.Outcome{}, err
+	}
+	s, err := c.connect(ctx, fmt.Sprintf("lume/%s/%d", load.RunID, load.Attempt))
+	if err != nil {
+		return connector.Outcome{}, err
+	}
+	defer s.close()
+	if out, found, err := readMarker(ctx, s, plan, load.RunID, load.Target.Name); err != nil || found {
+		return out, err
+	}
+	if err := createTables(ctx, s, plan, load.Target.Create); err != nil {
+		return connector.Outcome{}, err
+	}
+	l := &loader{load: load, plan: plan, session: s}
+	if err := l.describe(ctx); err != nil {
+		return connector.Outcome{}, err
+	}
+	// Bulk copy does not run triggers, and how it leaves a transaction that it fails in is not documented. So rows are staged
+	// where there are triggers, and where a row was refused the load begins again.
+	l.staged = plan.Mode != connector.Append || l.table.triggered
+	out, err := l.run(ctx)
+	if errors.Is(err, errStage) {
+		l.staged = true
+		load.Restart()
+		out, err = l.run(ctx)
+	}
+	var lost *commitLost
+	if errors.As(err, &lost) {
+		return c.recover(ctx, l, lost)
+	}
+	return out, err
+}
+
+// plan plans a load.
+func (c *Connector) plan(spec connector.TargetSpec) (sqlload.Plan, error) {
+	return sqlload.NewPlan(dialect, c.schema, spec)
+}
+
+// describe looks the target up and binds the flow's columns to the table's, before a row moves.
+func (l *loader) describe(ctx context.Context) error {
+	t, err := lookup(ctx, l.session, l.plan.Target)
+	if err != nil {
+		return err
+	}
+	l.table = t
+	if l.columns, err = bindColumns(l.plan, t); err != nil {
+		return err
+	}
+	if l.plan.Mode == connector.Upsert {
+		if err := checkKeys(l.plan, t); err != nil {
+			return err
+		}
+	}
+	return checkRejects(ctx, l.session, l.plan)
+}
+
+// run does the transaction of a load.
+func (l *loader) run(ctx context.Context) (connector.Outcome, error) {
+	l.refusals = sqlload.NewRefusals(l.load)
+	tx, err := l.session.begin(ctx, sql.LevelReadCommitted)
+	if err != nil {
+		return connector.Outcome{}, err
+	}
+	defer l.session.rollback(tx)
+	n, err := l.session.affected(ctx, l.plan.InsertMarker(), sqlload.MarkerArgs(l.load)...)
+	fresh, err := inserted(ctx, n, err)
+	if err != nil {
+		return connector.Outcome{}, err
+	}
+	if !fresh {
+		l.session.rollback(tx)
+		out, found, err := readMarker(ctx, l.session, l.plan, l.load.RunID, l.load.Target.Name)
+		if err == nil && !found {
+			err = noMarker()
+		}
+		return out, err
+	}
+	written, err := l.rows(ctx)
+	if err != nil {
+		return connector.Outcome{}, err
+	}
+	if err := l.rejects(ctx); err != nil {
+		return connector.Outcome{}, err
+	}
+	receipt, err := l.load.Balance(written, l.refusals.Count())
+	if err != nil {
+		return connector.Outcome{}, err
+	}
+	n, err = l.session.affected(ctx, l.plan.CommitMarker(), string(receipt), l.load.RunID, l.load.Target.Name, l.load.Fence)
+	if err != nil {
+		return connector.Outcome{}, coded(ctx, err)
+	}
+	if n != 1 {
+		return connector.Outcome{}, &connector.Error{Kind: connector.KindConflict, Reason: "MARKER_BROKEN",
+			Message: "the run's marker was changed while it was loaded", Next: "rows of " + sqlload.RunsTable + " must not be changed by hand"}
+	}
+	if err := ctx.Err(); err != nil {
+		return connector.Outcome{}, err
+	}
+	if err := l.session.commit(ctx, tx); err != nil {
+		return connector.Outcome{}, err
+	}
+	return connector.Outcome{Committed: true, Receipt: receipt}, nil
+}
+
+// rows loads all rows and returns how many the target counted.
+func (l *loader) rows(ctx context.Context) (int64, error) {
+	if !l.staged {
+		return l.copyDirect(ctx)
+	}
+	if err := l.session.exec(ctx, createStage(l.columns)); err != nil {
+		return 0, coded(ctx, err)
+	}
+	if err := l.copyStage(ctx); err != nil {
+		return 0, err
+	}
+	if l.plan.Mode == connector.Replace {
+		if err := l.empty(ctx); err != nil {
+			return 0, err
+		}
+	}
+	if l.plan.Mode == connector.Upsert {
+		if err := l.refuseEqualKeys(ctx); err != nil {
+			return 0, err
+		}
+	}
+	// A refused row must not end the transaction.
+	if err := l.session.exec(ctx, "SET XACT_ABORT OFF"); err != nil {
+		return 0, coded(ctx, err)
+	}
+	written, err := sqlload.Bisect(ctx, sqlload.AllRows, l.moveStaged, l.refusals)
+	if err != nil {
+		return 0, err
+	}
+	return written, coded(ctx, l.session.exec(ctx, "SET XACT_ABORT ON"))
+}
+
+// empty deletes what replace replaces. The lock keeps a second replace from adding its rows to those of this one.
+func (l *loader) empty(ctx context.Context) error {
+	err := l.session.exec(ctx, l.plan.DeleteAll()+" WITH (TABLOCKX)")
+	if hasNumber(err, 547) {
+		return &connector.Error{Kind: connector.KindConflict, Reason: "ROWS_REFERENCED",
+			Message: "rows of other tables reference rows that replace would delete", Next: "use mode upsert", Cause: err}
+	}
+	return coded(ctx, err)
+}
+
+// progress reports rows sent; rows that are sent again count once.
+func (l *loader) progress(sent int64) {
+	if sent > l.sent && l.load.Progress != nil {
+		l.sent = sent
+		l.load.Progress(sent)
+	}
+}
