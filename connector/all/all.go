@@ -3,6 +3,7 @@ package all
 
 import (
 	"github.com/lume-data/lume/connector"
+	"github.com/lume-data/lume/connector/databricks"
 	"github.com/lume-data/lume/connector/file"
 	"github.com/lume-data/lume/connector/postgres"
 	"github.com/lume-data/lume/connector/s3"
@@ -12,6 +13,7 @@ import (
 // Definitions returns every kind of connector.
 func Definitions() []connector.Definition {
 	return []connector.Definition{
+		databricks.Definition(),
 		file.Definition(),
 		postgres.Definition(),
 		s3.Definition(),

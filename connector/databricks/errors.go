@@ -120,7 +120,9 @@ func executionError(err error, text, class, state string) error {
 		return false
 	}
 	switch {
-	case conflicts.MatchString(text) || has("DELTA_CONCURRENT", "DELTA_METADATA_CHANGED", "DELTA_PROTOCOL_CHANGED", "CONCURRENT_", "METADATA_CHANGED"):
+	case conflicts.MatchString(text) || has("DELTA_CONCURRENT", "DELTA_METADATA_CHANGED", "DELTA_PROTOCOL_CHANGED", "CONCURRENT_", "METADATA_CHANGED",
+		// Another statement is creating the same table.
+		"DELTA_CREATE_TABLE_WITH_NON_EMPTY_LOCATION"):
 		return fail(connector.KindUnavailable, tableConflict, "another statement changed the table at the same time", "the run tries again by itself")
 	case has("TABLE_OR_VIEW_NOT_FOUND", "DELTA_TABLE_NOT_FOUND", "DELTA_MISSING_DELTA_TABLE") || state == "42P01":
 		return fail(connector.KindNotFound, tableNotFound, "a table or view does not exist, or the connector's user may not see it", "check the name, with its schema")

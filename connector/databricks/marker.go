@@ -21,8 +21,7 @@ const (
 
 // marker is the row of a run and target in _lume_runs.
 type marker struct {
-	state   string
-	receipt string
+	state, receipt string
 	// fence is that of the attempt that has set the receipt.
 	fence int64
 	// written is how many rows the receipt says.
@@ -76,14 +75,33 @@ type change struct {
 // columns of a marker that a change can set, in order.
 var markerColumns = []string{"state", "flow_version", "version_digest", "attempt", "fence", "receipt", "written"}
 
-// apply makes a change and returns the marker that stands then. The MERGE also changes the row that all runs share, so that
-// of two changes at the same time Delta lets one in, whatever its isolation; the other sees what has become of it and is made
-// again on top.
-func (c *Connector) apply(ctx context.Context, s *session, plan sqlload.Plan, runID, target string, ch change) (*marker, error) {
+// changedRows is how many rows a change affects that was made: the marker, and the row that all runs share.
+const changedRows = 2
+
+// merge makes a change and returns how many rows it affected. It also changes the row that all runs share, so that of two
+// changes at the same time Delta lets one in, whatever its isolation; the other is made again on top.
+func (c *Connector) merge(ctx context.Context, s *session, plan sqlload.Plan, runID, target string, ch change) (affected int64, err error) {
 	statement, args := c.mergeMarker(plan, runID, target, ch)
-	if err := again(ctx, func() error { _, err := s.values(ctx, statement, args...); return err }); err != nil {
+	err = again(ctx, func() error {
+		list, err := s.values(ctx, statement, args...)
+		if err == nil && len(list) > 0 && len(list[0]) > 0 {
+			affected, _ = list[0][0].(int64)
+		}
+		return err
+	})
+	return affected, err
+}
+
+// apply makes a change and returns the marker that stands then.
+func (c *Connector) apply(ctx context.Context, s *session, plan sqlload.Plan, runID, target string, ch change) (*marker, error) {
+	if _, err := c.merge(ctx, s, plan, runID, target, ch); err != nil {
 		return nil, err
 	}
+	return c.standing(ctx, s, plan, runID, target)
+}
+
+// standing returns the marker of a run that has one.
+func (c *Connector) standing(ctx context.Context, s *session, plan sqlload.Plan, runID, target string) (*marker, error) {
 	m, err := c.readMarker(ctx, s, plan, runID, target)
 	if err == nil && m == nil {
 		return nil, &connector.Error{Kind: connector.KindConflict, Reason: "MARKER_BROKEN", Message: "the run's marker in " + sqlload.RunsTable + " is gone",
@@ -137,10 +155,17 @@ func (c *Connector) mergeMarker(plan sqlload.Plan, runID, target string, ch chan
 
 // begin says that the load's rows are about to be written, with the receipt that will hold if they are.
 func (c *Connector) begin(ctx context.Context, s *session, plan sqlload.Plan, load connector.Load, written int64, receipt []byte) (*marker, error) {
-	return c.apply(ctx, s, plan, load.RunID, load.Target.Name, change{from: []string{writing}, insert: true, set: map[string]string{
+	affected, err := c.merge(ctx, s, plan, load.RunID, load.Target.Name, change{from: []string{writing}, insert: true, set: map[string]string{
 		"state": writing, "flow_version": load.FlowVersion, "version_digest": load.VersionDigest, "attempt": strconv.Itoa(int(load.Attempt)),
 		"fence": strconv.FormatInt(load.Fence, 10), "receipt": string(receipt), "written": strconv.FormatInt(written, 10),
 	}})
+	if err == nil && affected == changedRows {
+		return &marker{state: writing, receipt: string(receipt), fence: load.Fence, written: written}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return c.standing(ctx, s, plan, load.RunID, load.Target.Name)
 }
 
 // commit says that the run's rows are in.

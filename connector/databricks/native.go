@@ -15,6 +15,13 @@ var syntax = connector.QuerySyntax{
 	Param: func(int) string { return "?" }, Backslashes: `'"`, Backticks: true, NestedComments: true, NamedParams: true,
 }
 
+// shapeSyntax puts an empty text in the place of each parameter.
+var shapeSyntax = func() connector.QuerySyntax {
+	s := syntax
+	s.Param = func(int) string { return "''" }
+	return s
+}()
+
 // quote quotes a name.
 func quote(name string) string { return "`" + strings.ReplaceAll(name, "`", "``") + "`" }
 

@@ -2,7 +2,11 @@ package databricks_test
 
 import (
 	"context"
+	"crypto/rand"
+	"database/sql"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/url"
 	"os"
@@ -10,6 +14,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	dbsql "github.com/databricks/databricks-sql-go"
 	"github.com/stretchr/testify/require"
 
 	"github.com/lume-data/lume/connector"
@@ -24,14 +29,31 @@ type warehouse struct {
 	secrets  map[string]connector.Secret
 	// sessions counts open sessions; nil for a workspace.
 	sessions func(t *testing.T) int
-	tables   atomic.Int64
+	// schemas are what tests make tables in, each with markers of its own, so that they are less in each other's way.
+	schemas []string
+	tables  atomic.Int64
 }
 
-func newWarehouse(t *testing.T) *warehouse {
+// newWarehouse returns the warehouse with schemas of the test's own.
+func newWarehouse(t *testing.T, schemas int) *warehouse {
 	t.Helper()
+	w := sparkWarehouse
 	if dsn := os.Getenv("LUME_TEST_DATABRICKS_DSN"); dsn != "" {
-		return workspace(t, dsn)
+		w = func(t *testing.T) *warehouse { return workspace(t, dsn) }
 	}
+	made := w(t)
+	for range schemas {
+		schema := strings.ToLower("lume_test_" + rand.Text())
+		made.exec(t, "CREATE SCHEMA "+schema)
+		t.Cleanup(func() { made.exec(t, "DROP SCHEMA "+schema+" CASCADE") })
+		made.schemas = append(made.schemas, schema)
+	}
+	made.settings["schema"] = made.schemas[0]
+	return made
+}
+
+func sparkWarehouse(t *testing.T) *warehouse {
+	t.Helper()
 	s := server.StartSpark(t)
 	return &warehouse{
 		settings: map[string]any{"host": s.URL, "http_path": s.HTTPPath, "catalog": s.Catalog, "schema": s.Schema, "staging": s.Staging},
@@ -46,7 +68,7 @@ func workspace(t *testing.T, dsn string) *warehouse {
 	u, err := url.Parse(dsn)
 	require.NoError(t, err)
 	token, _ := u.User.Password()
-	w := &warehouse{settings: map[string]any{"host": u.Host, "http_path": u.Path}, secrets: map[string]connector.Secret{"token": connector.NewSecret(token)}}
+	w := &warehouse{settings: map[string]any{"host": hostOf(u), "http_path": u.Path}, secrets: map[string]connector.Secret{"token": connector.NewSecret(token)}}
 	for _, name := range []string{"catalog", "schema", "staging"} {
 		w.settings[name] = u.Query().Get(name)
 	}
@@ -84,19 +106,59 @@ func (w *warehouse) tryOpen(t *testing.T, override map[string]any) (connector.Co
 	return link, err
 }
 
+// exec runs a statement past the connector.
+func (w *warehouse) exec(t *testing.T, statement string) {
+	t.Helper()
+	host, err := url.Parse(w.settings["host"].(string))
+	require.NoError(t, err)
+	if host.Host == "" {
+		host = &url.URL{Scheme: "https", Host: w.settings["host"].(string)}
+	}
+	port := 443
+	if host.Port() != "" {
+		_, err = fmt.Sscan(host.Port(), &port)
+		require.NoError(t, err)
+	}
+	link, err := dbsql.NewConnector(dbsql.WithServerHostname(host.Scheme+"://"+host.Hostname()), dbsql.WithPort(port), dbsql.WithHTTPPath(w.settings["http_path"].(string)),
+		dbsql.WithAccessToken(w.secrets["token"].Reveal()), dbsql.WithInitialNamespace(w.settings["catalog"].(string), w.settings["schema"].(string)))
+	require.NoError(t, err)
+	db := sql.OpenDB(link)
+	defer func() { require.NoError(t, db.Close()) }()
+	_, err = db.ExecContext(context.WithoutCancel(t.Context()), statement)
+	require.NoError(t, err)
+}
+
 func (w *warehouse) place(*testing.T) connector.TargetSpec {
-	return connector.TargetSpec{Table: fmt.Sprintf("suite_%d_%d", os.Getpid(), w.tables.Add(1))}
+	n := w.tables.Add(1)
+	return connector.TargetSpec{Table: fmt.Sprintf("%s.suite_%d", w.schemas[n%int64(len(w.schemas))], n)}
 }
 
 // query runs a query through the connector; a table that does not exist has no rows.
 func (w *warehouse) query(t *testing.T, text string, columns []connector.Column) []connectortest.Row {
 	t.Helper()
-	link := w.open(t, nil)
-	if _, err := link.Describe(context.WithoutCancel(t.Context()), text, false); err != nil {
+	ctx := context.WithoutCancel(t.Context())
+	stream, err := w.open(t, nil).Query(ctx, text, "", false)
+	if err != nil {
 		coded(t, err, "TABLE_NOT_FOUND")
 		return nil
 	}
-	return connectortest.QueryRows(t, link, text, columns)
+	defer func() { require.NoError(t, stream.Close()) }()
+	var rows []connectortest.Row
+	for {
+		batch, err := stream.Next(ctx)
+		if errors.Is(err, io.EOF) {
+			return rows
+		}
+		require.NoError(t, err)
+		for i := range int(batch.NumRows()) {
+			row := make(connectortest.Row, len(columns))
+			for c := range columns {
+				row[c] = connectortest.Value(t, batch.Column(c), i, columns[c].Type)
+			}
+			rows = append(rows, row)
+		}
+		batch.Release()
+	}
 }
 
 func (w *warehouse) rows(t *testing.T, spec connector.TargetSpec) []connectortest.Row {
@@ -150,4 +212,19 @@ func coded(t testing.TB, err error, reason string) *connector.Error {
 	require.ErrorAs(t, err, &e)
 	require.Equal(t, reason, e.Reason, "%v: %v", e, e.Cause)
 	return e
+}
+
+func hostOf(u *url.URL) string {
+	if strings.HasPrefix(u.Host, "127.") {
+		return "http://" + u.Host
+	}
+	return u.Host
+}
+
+// text returns the one value of a query.
+func (w *warehouse) text(t *testing.T, query string) string {
+	t.Helper()
+	rows := w.query(t, query, []connector.Column{{Name: "v", Type: connector.Type{Name: connector.TypeString}}})
+	require.Len(t, rows, 1)
+	return *rows[0][0]
 }

@@ -34,11 +34,16 @@ func (s *session) prepare(ctx context.Context, query, sourcePath string, bound b
 	if err != nil {
 		return nil, err
 	}
+	// No parameter can stand in a description; each of the query's is a text.
+	shape, err := shapeSyntax.Bind(query, bound)
+	if err != nil {
+		return nil, err
+	}
 	p := &prepared{text: bind.Text, args: make([]string, bind.Params)}
 	for i := range p.args {
 		p.args[i] = sourcePath
 	}
-	list, err := s.values(ctx, "DESCRIBE QUERY "+p.text, p.args...)
+	list, err := s.values(ctx, "DESCRIBE QUERY ("+shape.Text+"\n)")
 	if err != nil {
 		return nil, queryError(err)
 	}

@@ -1,6 +1,7 @@
 package databricks_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/lume-data/lume/connector"
@@ -9,26 +10,26 @@ import (
 
 func TestTargetSuite(t *testing.T) {
 	t.Parallel()
-	w := newWarehouse(t)
+	w := newWarehouse(t, 8)
 	connectortest.Target(t, connectortest.TargetHarness{
 		Open:  func(t *testing.T) connector.Target { return w.open(t, nil) },
 		Place: w.place, Rows: w.rows, Rejects: w.rejects,
-		NoKeys: true, FoldsNames: true,
+		NoKeys: true, FoldsNames: true, Slow: true,
 	})
 }
 
 func TestRowSourceSuite(t *testing.T) {
 	t.Parallel()
-	w := newWarehouse(t)
+	w := newWarehouse(t, 2)
 	connectortest.RowSource(t, connectortest.RowSourceHarness{
 		Open: func(t *testing.T) connector.RowSource { return w.open(t, nil) },
-		Fill: w.fill, TextType: "string",
+		Fill: w.fill, TextType: "string", SQL: strings.NewReplacer("''", `\'`, `"`, "`").Replace,
 	})
 }
 
 func TestChecksSuite(t *testing.T) {
 	t.Parallel()
-	w := newWarehouse(t)
+	w := newWarehouse(t, 1)
 	with := func(override map[string]any) func(*testing.T) (connector.Connector, error) {
 		return func(t *testing.T) (connector.Connector, error) {
 			t.Helper()

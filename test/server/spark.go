@@ -105,11 +105,11 @@ func sparkArgs(home, dir string, port int) []string {
 		"spark.hadoop.javax.jdo.option.ConnectionURL=jdbc:derby:memory:lume;create=true",
 		// What a warehouse has by default.
 		"spark.sql.ansi.enabled=true", "spark.sql.session.timeZone=UTC",
-		// Tests of all databases quote names as standard SQL does.
-		"spark.sql.ansi.doubleQuotedIdentifiers=true",
-		// One core and small tables.
+		// One core, small tables and short statements: compiling code for them takes longer than they do.
+		"spark.sql.codegen.wholeStage=false", "spark.sql.codegen.factoryMode=NO_CODEGEN", "spark.sql.adaptive.enabled=false",
+		"spark.databricks.delta.merge.materializeSource=none", "spark.databricks.delta.properties.defaults.checkpointInterval=1000", "spark.log.level=ERROR",
 		"spark.sql.shuffle.partitions=1", "spark.default.parallelism=1", "spark.databricks.delta.snapshotPartitions=1",
-		"spark.sql.sources.parallelPartitionDiscovery.parallelism=1", "spark.databricks.delta.checkLatestSchemaOnRead=true",
+		"spark.sql.sources.parallelPartitionDiscovery.parallelism=1",
 	} {
 		args = append(args, "--conf", conf)
 	}

@@ -31,6 +31,8 @@ const (
 	// Fields that Databricks has added.
 	directResults = 1281
 	parameters    = 1288
+	// initialNamespace holds the catalog (1) and the schema (2) that a session begins in.
+	initialNamespace = 1284
 	// States of an operation up to which it runs, and status codes.
 	lastLiveState = int32(1)
 	pendingState  = int32(7)
@@ -86,6 +88,7 @@ func (p *sparkProxy) answer(r *http.Request, call thriftwire.Message) (thriftwir
 		reply, err := p.send(call)
 		if result := reply.Body.Struct(0); err == nil && result.Get(3) != nil {
 			p.open.Add(1)
+			p.use(result.Get(3), req.Struct(initialNamespace))
 			reply.Body = reply.Body.With(0, result.With(2, databricksProtocol))
 		}
 		return reply, err
@@ -106,6 +109,12 @@ func (p *sparkProxy) answer(r *http.Request, call thriftwire.Message) (thriftwir
 		return reply, err
 	}
 	return p.send(call)
+}
+
+// use makes a session begin in its catalog and schema. A schema that does not exist is for later statements to find out.
+func (p *sparkProxy) use(session any, namespace thriftwire.Struct) {
+	statement := fmt.Sprintf("USE `%s`.`%s`", namespace.Text(1), namespace.Text(2))
+	_, _ = p.ask("ExecuteStatement", thriftwire.Struct{{ID: 1, Value: session}, {ID: 2, Value: []byte(statement)}, {ID: 4, Value: false}})
 }
 
 // execute runs a statement to its end and puts status, columns and the first page of the result into the answer.
