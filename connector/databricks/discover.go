@@ -2,7 +2,7 @@ package databricks
 
 import (
 	"context"
-	"sort"
+	"slices"
 	"strings"
 
 	"github.com/lume-data/lume/connector"
@@ -16,7 +16,7 @@ func (c *Connector) Discover(ctx context.Context, prefix, cursor string, limit i
 		return nil, "", err
 	}
 	defer s.close()
-	tables, err := c.list(ctx, s, prefix, cursor)
+	tables, err := c.list(ctx, s, prefix, cursor, limit+1)
 	if err != nil {
 		return nil, "", err
 	}
@@ -51,44 +51,63 @@ type listed struct {
 	path, kind string
 }
 
-// list returns the tables whose path starts with prefix, after the cursor, ordered by path.
-func (c *Connector) list(ctx context.Context, s *session, prefix, cursor string) ([]listed, error) {
-	schemas, err := s.values(ctx, "SHOW SCHEMAS IN "+quote(c.catalog))
+// list returns the tables whose path starts with prefix, after the cursor, ordered by path: at least so many, if there are.
+func (c *Connector) list(ctx context.Context, s *session, prefix, cursor string, atLeast int) ([]listed, error) {
+	rows, err := s.values(ctx, "SHOW SCHEMAS IN "+quote(c.catalog))
 	if err != nil {
 		return nil, err
 	}
-	var list []listed
-	for _, row := range schemas {
+	// No schema's start of a path is the start of another's, so that paths are ordered as these are.
+	schemas, starts := map[string]string{}, []string(nil)
+	for _, row := range rows {
 		schema := text(row, 0)
-		if schema == "information_schema" {
-			continue
+		start := strings.TrimSuffix(sqlload.Table{Schema: schema, Name: "x"}.String(), "x")
+		possible := strings.HasPrefix(start, prefix) || strings.HasPrefix(prefix, start)
+		if ahead := start > cursor || strings.HasPrefix(cursor, start); possible && ahead && schema != "information_schema" {
+			schemas[start], starts = schema, append(starts, start)
 		}
-		start := sqlload.Table{Schema: schema, Name: "x"}.String()
-		if start = start[:len(start)-1]; !strings.HasPrefix(start, prefix) && !strings.HasPrefix(prefix, start) {
-			continue
+	}
+	slices.Sort(starts)
+	var list []listed
+	for _, start := range starts {
+		if len(list) >= atLeast {
+			break
 		}
-		for kind, show := range map[string]string{"view": "SHOW VIEWS IN ", "table": "SHOW TABLES IN "} {
-			found, err := s.values(ctx, show+quote(c.catalog)+"."+quote(schema))
-			if err != nil {
-				return nil, err
-			}
-			for _, row := range found {
-				t := sqlload.Table{Schema: schema, Name: text(row, 1)}
-				if path := t.String(); strings.HasPrefix(path, prefix) && path > cursor {
-					list = append(list, listed{Table: t, path: path, kind: kind})
-				}
+		found, err := c.listSchema(ctx, s, schemas[start])
+		if err != nil {
+			return nil, err
+		}
+		for _, t := range found {
+			if strings.HasPrefix(t.path, prefix) && t.path > cursor {
+				list = append(list, t)
 			}
 		}
 	}
-	// A view is in both listings: its line as a view goes first and stays.
-	sort.Slice(list, func(i, j int) bool {
-		return list[i].path < list[j].path || list[i].path == list[j].path && list[i].kind > list[j].kind
-	})
-	kept := list[:0]
-	for i, t := range list {
-		if i == 0 || t.path != kept[len(kept)-1].path {
-			kept = append(kept, t)
+	return list, nil
+}
+
+// listSchema returns the tables and views of a schema, ordered by path.
+func (c *Connector) listSchema(ctx context.Context, s *session, schema string) ([]listed, error) {
+	kinds := map[string]string{}
+	// A view is in both listings.
+	for _, show := range []struct{ kind, statement string }{{"table", "SHOW TABLES IN "}, {"view", "SHOW VIEWS IN "}} {
+		rows, err := s.values(ctx, show.statement+quote(c.catalog)+"."+quote(schema))
+		if hasReason(err, schemaNotFound) {
+			// It was dropped in the meantime.
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		for _, row := range rows {
+			kinds[text(row, 1)] = show.kind
 		}
 	}
-	return kept, nil
+	list := make([]listed, 0, len(kinds))
+	for name, kind := range kinds {
+		t := sqlload.Table{Schema: schema, Name: name}
+		list = append(list, listed{Table: t, path: t.String(), kind: kind})
+	}
+	slices.SortFunc(list, func(a, b listed) int { return strings.Compare(a.path, b.path) })
+	return list, nil
 }

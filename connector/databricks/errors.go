@@ -21,6 +21,8 @@ const (
 	fenceMark = "LUME_RUN_IS_FENCED"
 	// tableNotFound is the reason of a missing table.
 	tableNotFound = "TABLE_NOT_FOUND"
+	// schemaNotFound is the reason of a missing catalog or schema.
+	schemaNotFound = "SCHEMA_NOT_FOUND"
 	// tableConflict is the reason of a statement that met another one on the same table.
 	tableConflict = "TABLE_CONFLICT"
 )
@@ -46,9 +48,6 @@ func (s *session) coded(ctx context.Context, err error) error {
 		return ctx.Err()
 	}
 	text := err.Error()
-	if strings.Contains(text, fenceMark) {
-		return errFenced
-	}
 	class, state := "", ""
 	if found := errorClass.FindStringSubmatch(text); found != nil {
 		class = found[1]
@@ -56,8 +55,15 @@ func (s *session) coded(ctx context.Context, err error) error {
 	if found := errorState.FindStringSubmatch(text); found != nil {
 		state = found[1]
 	}
-	if class != "" || state != "" || conflicts.MatchString(text) {
-		return executionError(err, text, class, state)
+	// Texts repeat statements and values, so that only errors without a class, which are old ones, are told by their text.
+	switch old := class == ""; {
+	case (old || class == "USER_RAISED_EXCEPTION") && strings.Contains(text, fenceMark):
+		return errFenced
+	case old && conflicts.MatchString(text):
+		class = "DELTA_CONCURRENT_WRITE"
+	}
+	if class != "" || state != "" {
+		return executionError(err, class, state)
 	}
 	status, cause := s.wire.failure()
 	var refused *statusError
@@ -100,7 +106,7 @@ func wireError(err, cause error, status int) error {
 }
 
 // executionError codes the warehouse's answer to a statement.
-func executionError(err error, text, class, state string) error {
+func executionError(err error, class, state string) error {
 	fail := func(kind connector.Kind, reason, message, next string) error {
 		meta := map[string]string{}
 		if class != "" {
@@ -120,14 +126,14 @@ func executionError(err error, text, class, state string) error {
 		return false
 	}
 	switch {
-	case conflicts.MatchString(text) || has("DELTA_CONCURRENT", "DELTA_METADATA_CHANGED", "DELTA_PROTOCOL_CHANGED", "CONCURRENT_", "METADATA_CHANGED",
+	case has("DELTA_CONCURRENT", "DELTA_METADATA_CHANGED", "DELTA_PROTOCOL_CHANGED", "CONCURRENT_", "METADATA_CHANGED",
 		// Another statement is creating the same table.
 		"DELTA_CREATE_TABLE_WITH_NON_EMPTY_LOCATION"):
 		return fail(connector.KindUnavailable, tableConflict, "another statement changed the table at the same time", "the run tries again by itself")
 	case has("TABLE_OR_VIEW_NOT_FOUND", "DELTA_TABLE_NOT_FOUND", "DELTA_MISSING_DELTA_TABLE") || state == "42P01":
 		return fail(connector.KindNotFound, tableNotFound, "a table or view does not exist, or the connector's user may not see it", "check the name, with its schema")
 	case has("SCHEMA_NOT_FOUND", "NO_SUCH_CATALOG", "CATALOG_NOT_FOUND", "REQUIRES_SINGLE_PART_NAMESPACE") || state == "42704" || state == "3F000":
-		return fail(connector.KindNotFound, "SCHEMA_NOT_FOUND", "the catalog or schema does not exist, or the connector's user may not see it", "check the connector's catalog and schema")
+		return fail(connector.KindNotFound, schemaNotFound, "the catalog or schema does not exist, or the connector's user may not see it", "check the connector's catalog and schema")
 	case has("UNRESOLVED_COLUMN", "FIELD_NOT_FOUND") || state == "42703":
 		return fail(connector.KindInvalid, "COLUMN_NOT_FOUND", "a column does not exist", "check the names of columns")
 	case has("INSUFFICIENT_P", "PERMISSION_DENIED", "UNAUTHORIZED") || state == "42501":

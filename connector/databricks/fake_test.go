@@ -240,7 +240,7 @@ type lakehouse struct {
 func newLakehouse(t *testing.T) *lakehouse {
 	t.Helper()
 	l := &lakehouse{t: t, volume: map[string]int{}}
-	l.files = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	l.files = httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		l.mu.Lock()
 		defer l.mu.Unlock()

@@ -34,7 +34,8 @@ func TestTypesOfTheSourceAreToldApart(t *testing.T) {
 		if row[i] != nil {
 			got = *row[i]
 		}
-		require.Equal(t, want[c.Name], [2]string{c.Type.String(), got}, c.Name)
+		require.Equal(t, want[c.Name][0], c.Type.String(), c.Name)
+		require.Equal(t, want[c.Name][1], got, c.Name)
 	}
 }
 

@@ -1,11 +1,13 @@
 package databricks_test
 
 import (
+	"context"
 	"strings"
 	"testing"
 
 	"github.com/lume-data/lume/connector"
 	"github.com/lume-data/lume/connector/connectortest"
+	"github.com/lume-data/lume/connector/databricks"
 )
 
 func TestTargetSuite(t *testing.T) {
@@ -20,11 +22,22 @@ func TestTargetSuite(t *testing.T) {
 
 func TestRowSourceSuite(t *testing.T) {
 	t.Parallel()
-	w := newWarehouse(t, 2)
+	w := newWarehouse(t, 1)
 	connectortest.RowSource(t, connectortest.RowSourceHarness{
-		Open: func(t *testing.T) connector.RowSource { return w.open(t, nil) },
+		Open: func(t *testing.T) connector.RowSource { return confined{w.open(t, nil), w.schemas[0]} },
 		Fill: w.fill, TextType: "string", SQL: strings.NewReplacer("''", `\'`, `"`, "`").Replace,
 	})
+}
+
+// confined discovers one schema: the catalog is that of all tests.
+type confined struct {
+	*databricks.Connector
+	schema string
+}
+
+// Discover implements connector.Discoverer.
+func (c confined) Discover(ctx context.Context, prefix, cursor string, limit int) ([]connector.Item, string, error) {
+	return c.Connector.Discover(ctx, c.schema+"."+prefix, cursor, limit)
 }
 
 func TestChecksSuite(t *testing.T) {

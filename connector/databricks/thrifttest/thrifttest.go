@@ -23,10 +23,10 @@ import (
 const (
 	// Path is where the service answers.
 	Path = "/sql/1.0/warehouses/fake"
-	// Token is what it asks for; the service principal ClientID with ClientSecret gets one.
-	Token        = "fake-token"
-	ClientID     = "fake-client"
-	ClientSecret = "fake secret+"
+	// Token is what it asks for.
+	Token = "fake-token"
+	// ClientID and ClientSecret are those of a service principal that gets a token.
+	ClientID, ClientSecret = "fake-client", "fake secret+"
 )
 
 // Statement is what a client runs.
