@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	driverarrow "github.com/apache/arrow/go/v12/arrow"
 	"github.com/databricks/databricks-sql-go/auth"
 	driverlog "github.com/databricks/databricks-sql-go/logger"
 
@@ -66,14 +67,16 @@ const (
 	idleConns   = 4
 )
 
-// quiet stops the driver's own log: it writes statements and the server's texts to standard error.
-var quiet = sync.OnceFunc(func() {
+// tame prepares the driver. It stops the driver's own log, which writes statements and the server's texts to standard error,
+// and fills the time zone that a type shared by all results keeps from its first use on, which would be a data race.
+var tame = sync.OnceFunc(func() {
 	driverlog.SetLogOutput(io.Discard)
 	_ = driverlog.SetLogLevel("disabled")
+	_, _ = driverarrow.FixedWidthTypes.Timestamp_us.(*driverarrow.TimestampType).GetToTimeFunc()
 })
 
 func open(_ context.Context, env connector.Env, cfg connector.Config) (connector.Connector, error) {
-	quiet()
+	tame()
 	c := &Connector{path: "/" + strings.TrimLeft(cfg.Text("http_path"), "/"), catalog: cfg.Text("catalog"), schema: cfg.Text("schema"), log: env.Log}
 	if err := c.address(cfg.Text("host")); err != nil {
 		return nil, err
