@@ -27,8 +27,8 @@ import (
 type warehouse struct {
 	settings map[string]any
 	secrets  map[string]connector.Secret
-	// sessions counts open sessions; nil for a workspace.
-	sessions func(t *testing.T) int
+	// spark is nil for a workspace.
+	spark *server.Spark
 	// schemas are what tests make tables in, each with markers of its own, so that they are less in each other's way.
 	schemas []string
 	tables  atomic.Int64
@@ -58,8 +58,16 @@ func sparkWarehouse(t *testing.T) *warehouse {
 	return &warehouse{
 		settings: map[string]any{"host": s.URL, "http_path": s.HTTPPath, "catalog": s.Catalog, "schema": s.Schema, "staging": s.Staging},
 		secrets:  map[string]connector.Secret{"token": connector.NewSecret(s.Token)},
-		sessions: func(*testing.T) int { return s.Sessions() },
+		spark:    s,
 	}
+}
+
+// sessions counts the connector's open sessions; a workspace is not asked.
+func (w *warehouse) sessions(*testing.T) int {
+	if w.spark == nil {
+		return 0
+	}
+	return w.spark.Sessions(w.schemas[0])
 }
 
 // workspace reads databricks://token:TOKEN@HOST/HTTP_PATH?catalog=…&schema=…&staging=/Volumes/…
@@ -68,7 +76,7 @@ func workspace(t *testing.T, dsn string) *warehouse {
 	u, err := url.Parse(dsn)
 	require.NoError(t, err)
 	token, _ := u.User.Password()
-	w := &warehouse{settings: map[string]any{"host": hostOf(u), "http_path": u.Path}, secrets: map[string]connector.Secret{"token": connector.NewSecret(token)}}
+	w := &warehouse{settings: map[string]any{"host": u.Host, "http_path": u.Path}, secrets: map[string]connector.Secret{"token": connector.NewSecret(token)}}
 	for _, name := range []string{"catalog", "schema", "staging"} {
 		w.settings[name] = u.Query().Get(name)
 	}
@@ -212,13 +220,6 @@ func coded(t testing.TB, err error, reason string) *connector.Error {
 	require.ErrorAs(t, err, &e)
 	require.Equal(t, reason, e.Reason, "%v: %v", e, e.Cause)
 	return e
-}
-
-func hostOf(u *url.URL) string {
-	if strings.HasPrefix(u.Host, "127.") {
-		return "http://" + u.Host
-	}
-	return u.Host
 }
 
 // text returns the one value of a query.

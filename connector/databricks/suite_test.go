@@ -15,7 +15,7 @@ func TestTargetSuite(t *testing.T) {
 	w := newWarehouse(t, 8)
 	connectortest.Target(t, connectortest.TargetHarness{
 		Open:  func(t *testing.T) connector.Target { return w.open(t, nil) },
-		Place: w.place, Rows: w.rows, Rejects: w.rejects,
+		Place: w.place, Rows: w.rows, Rejects: w.rejects, Sessions: w.sessions,
 		NoKeys: true, FoldsNames: true, Slow: true,
 	})
 }
@@ -25,7 +25,7 @@ func TestRowSourceSuite(t *testing.T) {
 	w := newWarehouse(t, 1)
 	connectortest.RowSource(t, connectortest.RowSourceHarness{
 		Open: func(t *testing.T) connector.RowSource { return confined{w.open(t, nil), w.schemas[0]} },
-		Fill: w.fill, TextType: "string", SQL: strings.NewReplacer("''", `\'`, `"`, "`").Replace,
+		Fill: w.fill, Sessions: w.sessions, TextType: "string", SQL: strings.NewReplacer("''", `\'`, `"`, "`").Replace,
 	})
 }
 

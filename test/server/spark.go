@@ -38,8 +38,8 @@ type Spark struct {
 	proxy   *sparkProxy
 }
 
-// Sessions returns how many sessions are open.
-func (s *Spark) Sessions() int { return s.proxy.sessions() }
+// Sessions returns how many sessions are open that began in a schema.
+func (s *Spark) Sessions(schema string) int { return s.proxy.sessions(schema) }
 
 // StartSpark returns the server of this test process. Its schema is shared: tests make tables of their own.
 func StartSpark(t testing.TB) *Spark {

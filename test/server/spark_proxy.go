@@ -9,7 +9,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/lume-data/lume/connector/databricks/thrifttest/thriftwire"
@@ -21,7 +21,8 @@ import (
 type sparkProxy struct {
 	url, upstream, path string
 	client              *http.Client
-	open                atomic.Int64
+	// open holds the schema in which each open session began, by the session's id.
+	open sync.Map
 }
 
 const (
@@ -49,7 +50,15 @@ func newSparkProxy(upstream, path string) (*sparkProxy, error) {
 	return p, nil
 }
 
-func (p *sparkProxy) sessions() int { return int(p.open.Load()) }
+func (p *sparkProxy) sessions(schema string) (n int) {
+	p.open.Range(func(_, began any) bool {
+		if began == schema {
+			n++
+		}
+		return true
+	})
+	return n
+}
 
 // ServeHTTP implements http.Handler.
 func (p *sparkProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -87,7 +96,7 @@ func (p *sparkProxy) answer(r *http.Request, call thriftwire.Message) (thriftwir
 		call.Body = call.Body.With(1, req.With(1, hiveProtocol).With(4, nil))
 		reply, err := p.send(call)
 		if result := reply.Body.Struct(0); err == nil && result.Get(3) != nil {
-			p.open.Add(1)
+			p.open.Store(result.Struct(3).Struct(1).Text(1), req.Struct(initialNamespace).Text(2))
 			p.use(result.Get(3), req.Struct(initialNamespace))
 			reply.Body = reply.Body.With(0, result.With(2, databricksProtocol))
 		}
@@ -95,7 +104,7 @@ func (p *sparkProxy) answer(r *http.Request, call thriftwire.Message) (thriftwir
 	case "CloseSession":
 		reply, err := p.send(call)
 		if err == nil {
-			p.open.Add(-1)
+			p.open.Delete(req.Struct(1).Struct(1).Text(1))
 		}
 		return reply, err
 	case "ExecuteStatement":
