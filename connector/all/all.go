@@ -4,6 +4,7 @@ package all
 import (
 	"github.com/lume-data/lume/connector"
 	"github.com/lume-data/lume/connector/azureblob"
+	"github.com/lume-data/lume/connector/databricks"
 	"github.com/lume-data/lume/connector/file"
 	"github.com/lume-data/lume/connector/mysql"
 	"github.com/lume-data/lume/connector/postgres"
@@ -17,6 +18,7 @@ import (
 func Definitions() []connector.Definition {
 	return []connector.Definition{
 		azureblob.Definition(),
+		databricks.Definition(),
 		file.Definition(),
 		mysql.Definition(),
 		postgres.Definition(),

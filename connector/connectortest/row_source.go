@@ -21,6 +21,9 @@ type RowSourceHarness struct {
 	Fill func(t *testing.T, columns []connector.Column, rows []Row) string
 	// TextType is the type that an expression of text is cast to, for example `text`.
 	TextType string
+	// SQL rewrites a query of the suite, in which quotes are doubled in strings and names are in double quotes, for a system that
+	// writes these otherwise; nil if it does not.
+	SQL func(query string) string
 	// Sessions returns how many connections the system counts; nil if there is nobody to ask.
 	Sessions func(t *testing.T) int
 	// NoDiscover is true for sources that list nothing.
@@ -94,6 +97,13 @@ func drain(t *testing.T, stream connector.RowStream, columns []connector.Column)
 	}
 }
 
+func (h RowSourceHarness) sql(query string) string {
+	if h.SQL == nil {
+		return query
+	}
+	return h.SQL(query)
+}
+
 func textColumns(names ...string) []connector.Column {
 	columns := make([]connector.Column, len(names))
 	for i, name := range names {
@@ -130,7 +140,7 @@ func batchIsBound(t *testing.T, h RowSourceHarness) {
 func placeholders(t *testing.T, h RowSourceHarness) {
 	query := fmt.Sprintf("SELECT ':source_path' AS a, CAST(%s AS %s) AS b, 'it''s :source_path' AS \"c :source_path\" -- :source_path\n/* :source_path */",
 		connector.Placeholder, h.TextType)
-	stream, err := h.Open(t).Query(t.Context(), query, "bound", true)
+	stream, err := h.Open(t).Query(t.Context(), h.sql(query), "bound", true)
 	require.NoError(t, err)
 	require.Equal(t, "c :source_path", stream.Columns()[2].Name)
 	rows, err := drain(t, stream, nil)
@@ -166,7 +176,7 @@ func rowsInOrder(t *testing.T, h RowSourceHarness) {
 
 func describeAgrees(t *testing.T, h RowSourceHarness) {
 	table := h.Fill(t, people(), persons(0, 1, "x"))
-	query := "SELECT id, name AS \"Full Name\" FROM " + table + " WHERE name <> " + connector.Placeholder
+	query := h.sql("SELECT id, name AS \"Full Name\" FROM " + table + " WHERE name <> " + connector.Placeholder)
 	src := h.Open(t)
 	described, err := src.Describe(t.Context(), query, true)
 	require.NoError(t, err)

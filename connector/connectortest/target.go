@@ -38,6 +38,9 @@ type TargetHarness struct {
 	// Only lists the values that the system cannot hold as they are, with what happens to them instead. TYPES.md of the
 	// connector explains each.
 	Only Only
+	// Slow is true for systems that take seconds for a load of any size: loads are cut at fewer steps, in one mode, and the
+	// values of all types are loaded together.
+	Slow bool
 	// FoldsNames is true for systems whose column names differ in more than case.
 	FoldsNames bool
 	// PlaneNames is true for systems whose names have no character beyond the Basic Multilingual Plane, such as emoji.

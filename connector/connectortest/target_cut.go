@@ -29,6 +29,9 @@ func (h TargetHarness) eachStep(t *testing.T, f func(t *testing.T, mode connecto
 	if !h.NoUpsert {
 		modes = append(modes, connector.Upsert)
 	}
+	if h.Slow {
+		modes = modes[:1]
+	}
 	rows := persons(0, 7, "cut")
 	if !h.NoKeys {
 		// One row that is refused, so that Refuse is a step too. Upsert takes it for an update.
@@ -42,6 +45,9 @@ func (h TargetHarness) eachStep(t *testing.T, f func(t *testing.T, mode connecto
 		for at, count := range h.steps(t, mode, batch) {
 			// The first times, one in the middle and the last ones stand for all.
 			times := []int{1, 2, count / 2, count - 1, count}
+			if h.Slow {
+				times = []int{count}
+			}
 			slices.Sort(times)
 			for _, n := range slices.Compact(times) {
 				if n < 1 || n > count {

@@ -88,7 +88,12 @@ func (p *process) log() string {
 
 // await calls ready until it succeeds. Servers start in well under a second unless the machine is very busy.
 func (p *process) await(what string, ready func() error) error {
-	deadline := time.Now().Add(60 * time.Second)
+	return p.awaitFor(60*time.Second, what, ready)
+}
+
+// awaitFor is await with another limit.
+func (p *process) awaitFor(limit time.Duration, what string, ready func() error) error {
+	deadline := time.Now().Add(limit)
 	for {
 		err := ready()
 		if err == nil {
