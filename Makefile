@@ -103,7 +103,7 @@ breaking: $(STAMPS)/go-tools ## Fail if proto/ breaks clients of AGAINST (defaul
 tools: $(STAMPS)/go-tools $(STAMPS)/golangci-lint-$(GOLANGCI_LINT_VERSION) $(STAMPS)/versitygw-$(VERSITYGW_VERSION) ## Build every pinned tool into .tools/bin
 
 .PHONY: test-deps
-test-deps: $(STAMPS)/versitygw-$(VERSITYGW_VERSION) ## Install the servers that tests start: PostgreSQL (Debian package), versitygw (S3), Azurite (npm)
+test-deps: $(STAMPS)/versitygw-$(VERSITYGW_VERSION) ## Install the servers that tests start (Debian packages, npm, PyPI, Maven; tools/test-deps.sh)
 	./tools/test-deps.sh
 
 # buf and the protoc plugins.
