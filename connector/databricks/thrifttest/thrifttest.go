@@ -26,7 +26,8 @@ const (
 	// Token is what it asks for.
 	Token = "fake-token"
 	// ClientID and ClientSecret are those of a service principal that gets a token.
-	ClientID, ClientSecret = "fake-client", "fake secret+"
+	ClientID     = "fake-client"
+	ClientSecret = "fake secret+"
 )
 
 // Statement is what a client runs.

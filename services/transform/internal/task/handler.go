@@ -108,7 +108,5 @@ func (h *Handler) close(ctx context.Context, task *controlv1.Task, dir string, r
 	return &typev1.Manifest{Output: &typev1.Manifest_Closing{Closing: m}}, nil
 }
 
-func steps(s ...engine.Step) []engine.Step { return s }
-
 // engineRow makes a result of one row.
 func engineRow(row []*string) engine.StepResult { return engine.StepResult{Rows: [][]*string{row}} }
