@@ -162,13 +162,13 @@ func twoAttemptsAtOnce(t *testing.T, h TargetHarness) {
 	}
 }
 
-// untilDone loads again as long as the error is one that passes.
+// untilDone loads again as long as the error is one that passes: an earlier attempt is cut off by a later one until that has
+// committed, which takes its time on a busy machine.
 func (l *load) untilDone(ctx context.Context, target connector.Target) error {
-	const tries = 20
-	for try := 1; ; try++ {
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		_, err := l.run(ctx, target)
 		var coded *connector.Error
-		if err == nil || try == tries || !errors.As(err, &coded) || coded.Kind != connector.KindUnavailable {
+		if err == nil || time.Now().After(deadline) || !errors.As(err, &coded) || coded.Kind != connector.KindUnavailable {
 			return err
 		}
 	}
