@@ -27,6 +27,7 @@ const (
 	Token = "fake-token"
 	// ClientID and ClientSecret are those of a service principal that gets a token.
 	ClientID     = "fake-client"
+	// ClientSecret is its secret.
 	ClientSecret = "fake secret+"
 )
 
