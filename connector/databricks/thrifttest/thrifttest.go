@@ -25,8 +25,8 @@ const (
 	Path = "/sql/1.0/warehouses/fake"
 	// Token is what it asks for.
 	Token = "fake-token"
-	// ClientID and ClientSecret are those of a service principal that gets a token.
-	ClientID     = "fake-client"
+	// ClientID is the service principal that gets a token.
+	ClientID = "fake-client"
 	// ClientSecret is its secret.
 	ClientSecret = "fake secret+"
 )
