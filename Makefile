@@ -60,9 +60,12 @@ verify: check-generated lint build test ## What CI runs: generated code, lint, b
 test: test-deps ## Run all tests with the race detector; installs the servers that they need
 	$(GO) test -race -count=1 -timeout 45m $(TESTFLAGS) $(PKG)
 
+# Packages whose tests wait for slow servers.
+SLOW := /test/e2e|/connector/(azureblob|databricks|mysql|snowflake|sqlserver)
+
 .PHONY: test-fast
-test-fast: test-deps ## Run all tests but the end-to-end ones, without the race detector
-	$(GO) test -timeout 5m $(TESTFLAGS) $$($(GO) list $(PKG) | grep -v '/test/e2e$$')
+test-fast: test-deps ## Run all tests but the end-to-end ones and those of SLOW connectors, without the race detector
+	$(GO) test -timeout 5m $(TESTFLAGS) $$($(GO) list $(PKG) | grep -vE '($(SLOW))$$')
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZTIME (default 30s)
