@@ -26,8 +26,9 @@ const maxRowBytes = 32 << 20
 
 // instance is one in-memory database.
 type instance struct {
-	db   *sql.DB
-	conn *sql.Conn
+	db    *sql.DB
+	conn  *sql.Conn
+	aside *aside
 }
 
 // openInstance opens a database with all settings that do not depend on a job, not yet locked. Secrets come first: nothing
@@ -55,11 +56,19 @@ func openInstance(cfg childConfig) (*instance, error) {
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
-	return &instance{db: db, conn: conn}, nil
+	second, err := connector.Connect(context.Background())
+	if err != nil {
+		return nil, errors.Join(err, conn.Close(), db.Close())
+	}
+	i := &instance{db: db, conn: conn, aside: &aside{}}
+	if err := i.aside.register(conn, second); err != nil {
+		return nil, errors.Join(err, i.close())
+	}
+	return i, nil
 }
 
 // close ends the database.
-func (i *instance) close() error { return errors.Join(i.conn.Close(), i.db.Close()) }
+func (i *instance) close() error { return errors.Join(i.aside.close(), i.conn.Close(), i.db.Close()) }
 
 // lock confines the database to the directory and freezes its settings. The order matters: files, then the outside world,
 // then the lock itself.
@@ -117,6 +126,9 @@ func (i *instance) step(s Step, budget *int) (StepResult, error) {
 	ctx := context.Background()
 	if !s.Rows {
 		_, err := i.conn.ExecContext(ctx, s.SQL, args...)
+		if err == nil {
+			err = i.aside.flush()
+		}
 		return StepResult{}, err
 	}
 	rows, err := i.conn.QueryContext(ctx, s.SQL, args...)

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/lume-data/lume/internal/engine"
 	"github.com/lume-data/lume/services/transform/internal/cast"
 	"github.com/lume-data/lume/services/transform/internal/expr"
 )
@@ -195,9 +196,21 @@ func (p *Plan) wanted(run Run) string {
 	return sql
 }
 
+// aim is what layers are for.
+type aim int
+
+const (
+	// mapping leaves unwanted rows out at once, and sets them aside; k_ are the columns of rejected rows.
+	mapping aim = iota
+	// mappingRecords leaves unwanted rows out at once.
+	mappingRecords
+	// explaining shows unwanted rows too; g_ says that the filter failed.
+	explaining
+)
+
 // layers writes staged rows with every target column evaluated: x_ is the expression's value, f_ says that it failed,
-// m_ is the converted value, and v_ what a replacing policy makes of it. filtered leaves unwanted rows out at once.
-func (p *Plan) layers(from scan, run Run, filtered bool) string {
+// m_ is the converted value, and v_ what a replacing policy makes of it.
+func (p *Plan) layers(from scan, run Run, to aim) string {
 	r := p.renderer(run)
 	pass := []string{"_row"}
 	values := []string{p.rowOf(from) + " AS _row"}
@@ -214,13 +227,15 @@ func (p *Plan) layers(from scan, run Run, filtered bool) string {
 			pass = append(pass, failed)
 		}
 	}
-	if p.filter != nil && p.filter.fallible && !filtered {
+	if p.filter != nil && p.filter.fallible && to == explaining {
 		values = append(values, "("+p.wanted(run)+" IS NULL) AS \"g_\"")
 		pass = append(pass, "\"g_\"")
 	}
-	where := ""
-	if w := p.wanted(run); w != "" && filtered {
-		where = "\n  WHERE " + w
+	if to == mapping && len(p.good()) > 0 {
+		for _, c := range p.asideColumns() {
+			values = append(values, "s."+c.staged+" AS "+c.layer)
+			pass = append(pass, c.layer)
+		}
 	}
 	unpack, unpacked := p.unpackLayer(pass)
 	for _, c := range p.columns {
@@ -231,11 +246,27 @@ func (p *Plan) layers(from scan, run Run, filtered bool) string {
 			values = append(values, sql+" AS "+cast.Ident("x_"+c.name))
 		}
 	}
-	sql := "SELECT " + strings.Join(values, ",\n    ") + "\n  FROM " + p.joined(from, run) + where
+	sql := "SELECT " + strings.Join(values, ",\n    ") + "\n  FROM " + p.joined(from, run) + p.unwanted(from, run, to)
 	if unpacked {
 		sql = nest("SELECT "+strings.Join(unpack, ",\n    "), sql)
 	}
 	return p.convertLayers(sql, pass)
+}
+
+// unwanted writes the WHERE clause that leaves unwanted rows out; empty if there is none.
+func (p *Plan) unwanted(from scan, run Run, to aim) string {
+	w := p.wanted(run)
+	switch {
+	case w == "" || to == explaining:
+		return ""
+	case to == mappingRecords:
+		return "\n  WHERE " + w
+	}
+	failed := ""
+	if p.filter.fallible {
+		failed = " WHEN " + w + " IS NULL THEN " + p.reject(p.rowOf(from), func(c asideColumn) string { return "s." + c.staged })
+	}
+	return "\n  WHERE CASE WHEN " + w + " THEN true" + failed + " ELSE " + engine.SetAside + "(" + cast.Quote(filteredTable) + ", " + p.rowOf(from) + ") END"
 }
 
 // unpackLayer takes values out of the structs of expressions that may fail.

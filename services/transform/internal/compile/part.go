@@ -55,15 +55,11 @@ func (p *Plan) MapPart(part Part) []engine.Step {
 	if p.source.Unnested {
 		return p.mapRecords(from, part)
 	}
-	steps := []engine.Step{{Name: "map and write the rows that pass", SQL: copyTo(p.goodRows(from, part.Run, false), MappedFile)}}
+	steps := append(p.asideSteps(from), engine.Step{Name: "map and write the rows that pass", SQL: copyTo(p.goodRows(from, part.Run, false), MappedFile)})
 	steps = append(steps, p.keysStep()...)
 	digest := p.digest()
 	digest.Enough = itoa(part.Rows)
-	steps = append(steps, digest)
-	if p.filter != nil {
-		steps = append(steps, engine.Step{Name: "find the rest", SQL: p.rest(from, part.Run, MappedFile)})
-	}
-	steps = append(steps, engine.Step{Name: "keep what is rejected", SQL: p.keep(from)})
+	steps = append(steps, digest, p.rejectedView())
 	return append(steps, p.rejectSteps(from, part)...)
 }
 
@@ -93,7 +89,8 @@ func (p *Plan) rejectSteps(from scan, part Part) []engine.Step {
 	return append(p.reasons(part), p.writeRejects(part), p.summary(from))
 }
 
-// goodRows is the query of the rows that pass, in the order of `_row` unless they are rows of records.
+// goodRows is the query of the rows that pass, in the order of `_row` unless they are rows of records. It sets the others
+// aside, unless they are rows of records.
 func (p *Plan) goodRows(from scan, run Run, record bool) string {
 	items := []string{"_row"}
 	if record {
@@ -107,9 +104,17 @@ func (p *Plan) goodRows(from scan, run Run, record bool) string {
 	for _, c := range p.columns {
 		items = append(items, c.final()+" AS "+cast.Ident(c.name))
 	}
-	sql := nest("SELECT "+strings.Join(items, ",\n    "), p.layers(from, run, true))
+	aim := mapping
+	if record {
+		aim = mappingRecords
+	}
+	sql := nest("SELECT "+strings.Join(items, ",\n    "), p.layers(from, run, aim))
 	if good := p.good(); len(good) > 0 {
-		sql += "\n  WHERE " + strings.Join(good, "\n    AND ")
+		where := strings.Join(good, "\n    AND ")
+		if !record {
+			where = "CASE WHEN " + where + "\n    THEN true ELSE " + p.reject("_row", func(c asideColumn) string { return c.layer }) + " END"
+		}
+		sql += "\n  WHERE " + where
 	}
 	if len(p.lookups) > 0 && !record {
 		sql += "\n  ORDER BY _row"
@@ -117,53 +122,30 @@ func (p *Plan) goodRows(from scan, run Run, record bool) string {
 	return sql
 }
 
-// rest is the statement that lists the rows which are not in the file, and whether the filter left them out.
+// rest is the statement that lists the rows of records which are not in the file, and whether the filter left them out.
 func (p *Plan) rest(from scan, run Run, file string) string {
-	filtered := "false"
+	filtered, joined, row := "false", from.from, from.row
 	if w := p.wanted(run); w != "" {
-		filtered = "(" + w + " IS NOT DISTINCT FROM false)"
+		// Without a filter references cannot decide anything here.
+		filtered, joined, row = "("+w+" IS NOT DISTINCT FROM false)", p.joined(from, run), p.rowOf(from)
 	}
-	record := ""
-	if p.source.Unnested {
-		record = p.sourceColumn(RecordColumn) + " AS " + cast.Ident(RecordColumn) + ", "
-	}
-	joined := p.joined(from, run)
-	if p.filter == nil {
-		// References cannot decide anything here.
-		joined = from.from
-	}
-	row := p.rowOf(from)
-	if p.filter == nil {
-		row = from.row
-	}
-	return "CREATE TEMP TABLE rest AS\nSELECT r.* FROM (SELECT " + row + " AS _row, " + record + filtered + " AS _filtered\n  FROM " + joined +
-		") AS r\n  ANTI JOIN read_parquet(" + cast.Quote(file) + ") AS m ON r._row = m._row"
+	return "CREATE TEMP TABLE rest AS\nSELECT r.* FROM (SELECT " + row + " AS _row, " + p.sourceColumn(RecordColumn) + " AS " + cast.Ident(RecordColumn) + ", " +
+		filtered + " AS _filtered\n  FROM " + joined + ") AS r\n  ANTI JOIN read_parquet(" + cast.Quote(file) + ") AS m ON r._row = m._row"
 }
 
-// keep is the statement that keeps the staged rows which are rejected: those that are neither mapped nor filtered.
+// keep is the statement that keeps the staged rows of records which are rejected: those that are neither mapped nor filtered.
 func (p *Plan) keep(from scan) string {
-	join := "SEMI JOIN (SELECT _row FROM rest WHERE NOT _filtered)"
-	if p.filter == nil && !p.source.Unnested {
-		join = "ANTI JOIN read_parquet(" + cast.Quote(MappedFile) + ")"
-	}
 	return "CREATE TEMP TABLE rejected AS\nSELECT s.* FROM (SELECT " + from.row + " AS _row, " + p.keptColumns() + " FROM " + from.from +
-		") AS s\n  " + join + " AS r ON s._row = r._row"
+		") AS s\n  SEMI JOIN (SELECT _row FROM rest WHERE NOT _filtered) AS r ON s._row = r._row"
 }
 
-// keptColumns are the columns of rejected rows: all if the record is built from them, else those that are read.
+// keptColumns are the columns of rejected records.
 func (p *Plan) keptColumns() string {
-	var items []string
-	read := map[string]bool{RawColumn: p.source.Raw, RecordColumn: p.source.Unnested}
-	for _, name := range p.SourceColumns {
-		read[name] = true
-	}
-	for i, name := range p.source.layout() {
-		if read[name] || !p.source.Raw {
-			items = append(items, "s."+cast.Ident(p.aliases[i]))
+	items := []string{"s." + cast.Ident(RecordColumn)}
+	for _, c := range p.asideColumns() {
+		if c.staged != cast.Ident(RecordColumn) {
+			items = append(items, "s."+c.staged)
 		}
-	}
-	if len(items) == 0 {
-		return "NULL AS nothing"
 	}
 	return strings.Join(items, ", ")
 }
@@ -197,7 +179,7 @@ func (p *Plan) digest() engine.Step {
 func (p *Plan) summary(from scan) engine.Step {
 	items := []string{
 		"(SELECT count(*) FROM " + from.from + ")",
-		"(SELECT count(*) FROM rest WHERE _filtered)",
+		"(SELECT count(*) FROM " + filteredTable + ")",
 		"(SELECT count(*) FROM reasons)",
 		"(SELECT count(*) FROM read_parquet(" + cast.Quote(MappedFile) + "))",
 		"(SELECT count(*) FROM reasons WHERE len(errors) = 0)",

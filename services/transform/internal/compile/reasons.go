@@ -160,7 +160,7 @@ func (p *Plan) reasons(part Part) []engine.Step {
 	if len(fatal) > 0 {
 		items = append(items, list(fatal)+"[1] AS fatal")
 	}
-	query := nest("SELECT "+strings.Join(items, ", "), p.layers(kept("rejected"), part.Run, false))
+	query := nest("SELECT "+strings.Join(items, ", "), p.layers(kept("rejected"), part.Run, explaining))
 	if p.source.Unnested {
 		group := "min(_row) AS _row, _record, flatten(list(errors ORDER BY _row)) AS errors"
 		if len(fatal) > 0 {

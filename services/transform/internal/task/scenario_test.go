@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -341,6 +342,45 @@ func (b *bench) typed() *typev1.IngestManifest {
 	}
 	m.Parts = []*typev1.StagedPart{{Data: b.put(fmt.Sprintf("runs/r/ingest/1-1/%d.parquet", b.next()), schema, record.Columns(), 3)}}
 	return m
+}
+
+func TestRejectOfATypedSourceKeepsDatesThatFewSystemsHave(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	columns := []struct {
+		name, typ string
+		arrow     arrow.DataType
+		fill      func(array.Builder)
+	}{
+		{"i", "int64", arrow.PrimitiveTypes.Int64, func(b array.Builder) { b.(*array.Int64Builder).AppendValues([]int64{70000, 70001}, nil) }},
+		{"day", "date", arrow.FixedWidthTypes.Date32, func(b array.Builder) { b.(*array.Date32Builder).AppendValues([]arrow.Date32{-719528, 2932897}, nil) }},
+		{"at", "time", arrow.FixedWidthTypes.Time64us, func(b array.Builder) {
+			b.(*array.Time64Builder).AppendValues([]arrow.Time64{86_400_000_000, 86_399_999_999}, nil)
+		}},
+		{"local", "timestamp", &arrow.TimestampType{Unit: arrow.Microsecond}, func(b array.Builder) {
+			b.(*array.TimestampBuilder).AppendValues([]arrow.Timestamp{math.MaxInt64, -math.MaxInt64}, nil)
+		}},
+	}
+	var fields []arrow.Field
+	m := &typev1.IngestManifest{RecordsRead: 2, SourceFile: "batch.parquet"}
+	for _, c := range columns {
+		fields = append(fields, arrow.Field{Name: c.name, Type: c.arrow, Nullable: true})
+		m.Columns = append(m.Columns, &typev1.StagedColumn{Name: c.name, Type: c.typ})
+	}
+	schema := arrow.NewSchema(fields, nil)
+	builder := array.NewRecordBuilder(memory.DefaultAllocator, schema)
+	defer builder.Release()
+	for i, c := range columns {
+		c.fill(builder.Field(i))
+	}
+	record := builder.NewRecordBatch()
+	defer record.Release()
+	m.Parts = []*typev1.StagedPart{{Data: b.put(fmt.Sprintf("runs/r/ingest/1-1/%d.parquet", b.next()), schema, record.Columns(), 2)}}
+	r, err := b.do(flow(t, "name: f\nsource: {connector: c, parquet: {}}\ntarget: {connector: t, table: x, mode: append}\ncolumns: [{name: i, type: int16}]"), m)
+	require.NoError(t, err)
+	require.Len(t, r.rejects, 2)
+	require.JSONEq(t, `{"i":70000,"day":"0001-01-01 (BC)","at":"24:00:00","local":"infinity"}`, r.rejects[0].Record)
+	require.JSONEq(t, `{"i":70001,"day":"10000-01-01","at":"23:59:59.999999","local":"-infinity"}`, r.rejects[1].Record)
 }
 
 func TestRunPropertiesAreConstants(t *testing.T) {

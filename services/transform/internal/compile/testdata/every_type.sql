@@ -1,3 +1,8 @@
+-- make room for what is not mapped
+CREATE TABLE aside AS
+SELECT s.file_row_number AS _row, CAST(s."x" AS VARCHAR) AS "x" FROM read_parquet('part.parquet', file_row_number=true) AS s("x")
+  LIMIT 0;
+
 -- map and write the rows that pass
 COPY (SELECT _row,
     hash(_row, "m_a_string", "m_a_bool", "m_an_int16", "m_an_int64", "m_a_decimal", "m_a_float32", "m_a_date", "m_a_month", "m_a_time", "m_a_timestamp", "m_an_instant", "m_a_local", "m_an_offset", "m_some_hex", "m_some_base64", "m_a_uuid", "m_some_json") AS "_lume_hash",
@@ -19,6 +24,7 @@ COPY (SELECT _row,
     "m_a_uuid" AS "a_uuid",
     "m_some_json" AS "some_json"
   FROM (SELECT _row,
+    "k_x",
     "x_a_string",
     "x_a_string" AS "m_a_string",
     "x_a_bool",
@@ -54,6 +60,7 @@ COPY (SELECT _row,
     "x_some_json",
     CASE WHEN json_valid("x_some_json") AND NOT (regexp_matches("x_some_json", '(?i)nan|inf|,\s*[\]}]') AND regexp_matches(regexp_replace("x_some_json", '"(?:[^"\\]|\\.)*"', '""', 'g'), '(?i)nan|inf|,\s*[\]}]')) THEN "x_some_json" END AS "m_some_json"
   FROM (SELECT _row,
+    "k_x",
     "x_a_string",
     "x_a_bool",
     "x_an_int16",
@@ -84,6 +91,7 @@ COPY (SELECT _row,
     TRY_CAST("x_a_uuid" AS UUID)::VARCHAR AS "c_a_uuid",
     "x_some_json"
   FROM (SELECT s.file_row_number AS _row,
+    s."x" AS "k_x",
     s."x" AS "x_a_string",
     s."x" AS "x_a_bool",
     s."x" AS "x_an_int16",
@@ -102,7 +110,7 @@ COPY (SELECT _row,
     s."x" AS "x_a_uuid",
     s."x" AS "x_some_json"
   FROM read_parquet('part.parquet', file_row_number=true) AS s("x"))))
-  WHERE ("m_a_string" IS NULL OR regexp_full_match("m_a_string", '[a-z]+')) AND ("m_a_string" IS NULL OR length("m_a_string") <= 9)
+  WHERE CASE WHEN ("m_a_string" IS NULL OR regexp_full_match("m_a_string", '[a-z]+')) AND ("m_a_string" IS NULL OR length("m_a_string") <= 9)
     AND ("m_a_bool" IS NOT NULL OR "x_a_bool" IS NULL)
     AND ("m_an_int16" IS NOT NULL OR "x_an_int16" IS NULL)
     AND ("m_an_int64" IS NOT NULL OR "x_an_int64" IS NULL) AND ("m_an_int64" IS NULL OR "m_an_int64" IN (CAST('1' AS BIGINT), CAST('2' AS BIGINT)))
@@ -118,17 +126,17 @@ COPY (SELECT _row,
     AND ("m_some_hex" IS NOT NULL OR "x_some_hex" IS NULL)
     AND ("m_some_base64" IS NOT NULL OR "x_some_base64" IS NULL)
     AND ("m_a_uuid" IS NOT NULL OR "x_a_uuid" IS NULL)
-    AND ("m_some_json" IS NOT NULL OR "x_some_json" IS NULL))
+    AND ("m_some_json" IS NOT NULL OR "x_some_json" IS NULL)
+    THEN true ELSE set_aside('aside', _row, CAST("k_x" AS VARCHAR)) END)
 TO 'mapped.parquet' (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1);
 
 -- count and digest the mapped rows
 SELECT (SELECT count(*) FROM read_parquet('mapped.parquet')),
   (SELECT coalesce(sum("_lume_hash"::HUGEINT), 0)::VARCHAR FROM read_parquet('mapped.parquet'));
 
--- keep what is rejected
-CREATE TEMP TABLE rejected AS
-SELECT s.* FROM (SELECT s.file_row_number AS _row, s."x" FROM read_parquet('part.parquet', file_row_number=true) AS s("x")) AS s
-  ANTI JOIN read_parquet('mapped.parquet') AS r ON s._row = r._row;
+-- look at what is rejected
+CREATE TEMP VIEW rejected AS
+SELECT _row, "x" FROM aside;
 
 -- build the reasons of rejects
 CREATE TEMP TABLE reasons AS

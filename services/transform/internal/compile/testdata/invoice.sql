@@ -1,6 +1,12 @@
 -- check keys of reference countries
 SELECT CAST(t."code" AS VARCHAR), count(*) FROM read_parquet('reference-0.parquet') AS t("code", "region") WHERE t."code" IS NOT NULL GROUP BY t."code" HAVING count(*) > 1 ORDER BY 1 LIMIT 1;
 
+-- make room for what is not mapped
+CREATE TABLE aside AS
+SELECT s.file_row_number AS _row, CAST(s."amt" AS VARCHAR) AS "amt", CAST(s."country" AS VARCHAR) AS "country", CAST(s."inv_no" AS VARCHAR) AS "inv_no", CAST(s."issued" AS VARCHAR) AS "issued", CAST(s."kind" AS VARCHAR) AS "kind", CAST(s."part" AS VARCHAR) AS "part", CAST(s."state" AS VARCHAR) AS "state", CAST(s."whole" AS VARCHAR) AS "whole" FROM read_parquet('part.parquet', file_row_number=true) AS s("amt", "country", "inv_no", "issued", "kind", "part", "state", "whole")
+  LIMIT 0;
+CREATE TABLE filtered (_row BIGINT);
+
 -- map and write the rows that pass
 COPY (SELECT _row,
     hash(_row, "m_invoice_id", "m_amount", "m_issued_on", "m_region", "v_status", "v_share", "m_run") AS "_lume_hash",
@@ -13,6 +19,14 @@ COPY (SELECT _row,
     "m_run" AS "run"
   FROM (SELECT _row,
     "h_countries",
+    "k_amt",
+    "k_country",
+    "k_inv_no",
+    "k_issued",
+    "k_kind",
+    "k_part",
+    "k_state",
+    "k_whole",
     "x_invoice_id",
     "m_invoice_id",
     "x_amount",
@@ -32,6 +46,14 @@ COPY (SELECT _row,
     "m_run"
   FROM (SELECT _row,
     "h_countries",
+    "k_amt",
+    "k_country",
+    "k_inv_no",
+    "k_issued",
+    "k_kind",
+    "k_part",
+    "k_state",
+    "k_whole",
     "x_invoice_id",
     "x_invoice_id" AS "m_invoice_id",
     "x_amount",
@@ -49,6 +71,14 @@ COPY (SELECT _row,
     "x_run" AS "m_run"
   FROM (SELECT _row,
     "h_countries",
+    "k_amt",
+    "k_country",
+    "k_inv_no",
+    "k_issued",
+    "k_kind",
+    "k_part",
+    "k_state",
+    "k_whole",
     "x_invoice_id",
     "x_amount",
     TRY_CAST("x_amount" AS DECIMAL(12,2)) AS "c_amount",
@@ -61,6 +91,14 @@ COPY (SELECT _row,
     "x_run"
   FROM (SELECT _row,
     "h_countries",
+    "k_amt",
+    "k_country",
+    "k_inv_no",
+    "k_issued",
+    "k_kind",
+    "k_part",
+    "k_state",
+    "k_whole",
     "x_invoice_id",
     "x_amount",
     "x_issued_on",
@@ -71,6 +109,14 @@ COPY (SELECT _row,
     "x_run"
   FROM (SELECT s._row AS _row,
     ("r_countries"."#hit" IS TRUE) AS "h_countries",
+    s."amt" AS "k_amt",
+    s."country" AS "k_country",
+    s."inv_no" AS "k_inv_no",
+    s."issued" AS "k_issued",
+    s."kind" AS "k_kind",
+    s."part" AS "k_part",
+    s."state" AS "k_state",
+    s."whole" AS "k_whole",
     trim(s."inv_no") AS "x_invoice_id",
     replace(s."amt", '$', '') AS "x_amount",
     s."issued" AS "x_issued_on",
@@ -80,12 +126,13 @@ COPY (SELECT _row,
     'run_ID' AS "x_run"
   FROM (SELECT s.file_row_number AS _row, s.*, upper(s."country") AS "o_countries" FROM read_parquet('part.parquet', file_row_number=true) AS s("amt", "country", "inv_no", "issued", "kind", "part", "state", "whole")) AS s
   LEFT JOIN (SELECT *, true AS "#hit" FROM read_parquet('reference-0.parquet') AS t("code", "region")) AS "r_countries" ON s."o_countries" = "r_countries"."code"
-  WHERE ((s."kind" <> 'test') IS TRUE))))))
-  WHERE "h_countries"
+  WHERE CASE WHEN ((s."kind" <> 'test') IS TRUE) THEN true ELSE set_aside('filtered', s._row) END)))))
+  WHERE CASE WHEN "h_countries"
     AND "m_invoice_id" IS NOT NULL
     AND ("m_amount" IS NOT NULL OR "x_amount" IS NULL) AND ("m_amount" IS NULL OR "m_amount" >= CAST('0' AS DECIMAL(12,2)))
     AND ("m_issued_on" IS NOT NULL OR "x_issued_on" IS NULL)
     AND ((("m_amount" > 0)) IS DISTINCT FROM false)
+    THEN true ELSE set_aside('aside', _row, CAST("k_amt" AS VARCHAR), CAST("k_country" AS VARCHAR), CAST("k_inv_no" AS VARCHAR), CAST("k_issued" AS VARCHAR), CAST("k_kind" AS VARCHAR), CAST("k_part" AS VARCHAR), CAST("k_state" AS VARCHAR), CAST("k_whole" AS VARCHAR)) END
   ORDER BY _row)
 TO 'mapped.parquet' (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1);
 
@@ -98,17 +145,9 @@ SELECT (SELECT count(*) FROM read_parquet('mapped.parquet')),
   (SELECT coalesce(sum("_lume_hash"::HUGEINT), 0)::VARCHAR FROM read_parquet('mapped.parquet')),
   (SELECT count(*) FROM read_parquet('mapped.parquet') WHERE NOT (TRY((((100 // CASE WHEN length("region") = 0 THEN CAST('division by zero' AS BIGINT) ELSE length("region") END) > 3)) IS DISTINCT FROM false) IS TRUE));
 
--- find the rest
-CREATE TEMP TABLE rest AS
-SELECT r.* FROM (SELECT s._row AS _row, (((s."kind" <> 'test') IS TRUE) IS NOT DISTINCT FROM false) AS _filtered
-  FROM (SELECT s.file_row_number AS _row, s.*, upper(s."country") AS "o_countries" FROM read_parquet('part.parquet', file_row_number=true) AS s("amt", "country", "inv_no", "issued", "kind", "part", "state", "whole")) AS s
-  LEFT JOIN (SELECT *, true AS "#hit" FROM read_parquet('reference-0.parquet') AS t("code", "region")) AS "r_countries" ON s."o_countries" = "r_countries"."code") AS r
-  ANTI JOIN read_parquet('mapped.parquet') AS m ON r._row = m._row;
-
--- keep what is rejected
-CREATE TEMP TABLE rejected AS
-SELECT s.* FROM (SELECT s.file_row_number AS _row, s."amt", s."country", s."inv_no", s."issued", s."kind", s."part", s."state", s."whole" FROM read_parquet('part.parquet', file_row_number=true) AS s("amt", "country", "inv_no", "issued", "kind", "part", "state", "whole")) AS s
-  SEMI JOIN (SELECT _row FROM rest WHERE NOT _filtered) AS r ON s._row = r._row;
+-- look at what is rejected
+CREATE TEMP VIEW rejected AS
+SELECT _row, "amt", "country", "inv_no", "issued", "kind", "part", "state", "whole" FROM aside;
 
 -- build the reasons of rejects
 CREATE TEMP TABLE reasons AS
@@ -199,7 +238,7 @@ TO 'rejects.parquet' (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1);
 
 -- count the records
 SELECT (SELECT count(*) FROM read_parquet('part.parquet', file_row_number=true) AS s("amt", "country", "inv_no", "issued", "kind", "part", "state", "whole")),
-  (SELECT count(*) FROM rest WHERE _filtered),
+  (SELECT count(*) FROM filtered),
   (SELECT count(*) FROM reasons),
   (SELECT count(*) FROM read_parquet('mapped.parquet')),
   (SELECT count(*) FROM reasons WHERE len(errors) = 0);

@@ -1,32 +1,43 @@
+-- make room for what is not mapped
+CREATE TABLE aside AS
+SELECT s.file_row_number AS _row, CAST(s."id" AS VARCHAR) AS "id", CAST(s."qty" AS VARCHAR) AS "qty" FROM read_parquet('part.parquet', file_row_number=true) AS s("id", "qty")
+  LIMIT 0;
+
 -- map and write the rows that pass
 COPY (SELECT _row,
     hash(_row, "m_id", "m_n") AS "_lume_hash",
     "m_id" AS "id",
     "m_n" AS "n"
   FROM (SELECT _row,
+    "k_id",
+    "k_qty",
     "x_id",
     "x_id" AS "m_id",
     "x_n",
     CASE WHEN "c_n"::VARCHAR = "x_n" THEN "c_n" WHEN regexp_full_match("x_n", '[+-]?[0-9]+') THEN "c_n" END AS "m_n"
   FROM (SELECT _row,
+    "k_id",
+    "k_qty",
     "x_id",
     "x_n",
     TRY_CAST("x_n" AS INTEGER) AS "c_n"
   FROM (SELECT s.file_row_number AS _row,
+    s."id" AS "k_id",
+    s."qty" AS "k_qty",
     s."id" AS "x_id",
     s."qty" AS "x_n"
   FROM read_parquet('part.parquet', file_row_number=true) AS s("id", "qty"))))
-  WHERE ("m_n" IS NOT NULL OR "x_n" IS NULL))
+  WHERE CASE WHEN ("m_n" IS NOT NULL OR "x_n" IS NULL)
+    THEN true ELSE set_aside('aside', _row, CAST("k_id" AS VARCHAR), CAST("k_qty" AS VARCHAR)) END)
 TO 'mapped.parquet' (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1);
 
 -- count and digest the mapped rows
 SELECT (SELECT count(*) FROM read_parquet('mapped.parquet')),
   (SELECT coalesce(sum("_lume_hash"::HUGEINT), 0)::VARCHAR FROM read_parquet('mapped.parquet'));
 
--- keep what is rejected
-CREATE TEMP TABLE rejected AS
-SELECT s.* FROM (SELECT s.file_row_number AS _row, s."id", s."qty" FROM read_parquet('part.parquet', file_row_number=true) AS s("id", "qty")) AS s
-  ANTI JOIN read_parquet('mapped.parquet') AS r ON s._row = r._row;
+-- look at what is rejected
+CREATE TEMP VIEW rejected AS
+SELECT _row, "id", "qty" FROM aside;
 
 -- build the reasons of rejects
 CREATE TEMP TABLE reasons AS

@@ -1,3 +1,8 @@
+-- make room for what is not mapped
+CREATE TABLE aside AS
+SELECT s.file_row_number AS _row, s."id" AS "id", s."price" AS "price", CAST(s."at" AS VARCHAR) AS "at", s."blob" AS "blob" FROM read_parquet('part.parquet', file_row_number=true) AS s("id", "price", "at", "blob")
+  LIMIT 0;
+
 -- map and write the rows that pass
 COPY (SELECT _row,
     hash(_row, "m_id", "m_price", "m_at", "m_text", "m_blob") AS "_lume_hash",
@@ -7,6 +12,10 @@ COPY (SELECT _row,
     "m_text" AS "text",
     "m_blob" AS "blob"
   FROM (SELECT _row,
+    "k_id",
+    "k_price",
+    "k_at",
+    "k_blob",
     "x_id",
     TRY_CAST("x_id" AS INTEGER) AS "m_id",
     "x_price",
@@ -18,26 +27,30 @@ COPY (SELECT _row,
     "x_blob",
     "x_blob" AS "m_blob"
   FROM (SELECT s.file_row_number AS _row,
+    s."id" AS "k_id",
+    s."price" AS "k_price",
+    s."at" AS "k_at",
+    s."blob" AS "k_blob",
     s."id" AS "x_id",
     s."price" AS "x_price",
     s."at" AS "x_at",
     s."price" AS "x_text",
     s."blob" AS "x_blob"
   FROM read_parquet('part.parquet', file_row_number=true) AS s("id", "price", "at", "blob")))
-  WHERE ("m_id" IS NOT NULL OR "x_id" IS NULL)
+  WHERE CASE WHEN ("m_id" IS NOT NULL OR "x_id" IS NULL)
     AND ("m_price" IS NOT NULL OR "x_price" IS NULL)
     AND ("m_at" IS NOT NULL OR "x_at" IS NULL)
-    AND ("m_text" IS NOT NULL OR "x_text" IS NULL))
+    AND ("m_text" IS NOT NULL OR "x_text" IS NULL)
+    THEN true ELSE set_aside('aside', _row, "k_id", "k_price", CAST("k_at" AS VARCHAR), "k_blob") END)
 TO 'mapped.parquet' (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1);
 
 -- count and digest the mapped rows
 SELECT (SELECT count(*) FROM read_parquet('mapped.parquet')),
   (SELECT coalesce(sum("_lume_hash"::HUGEINT), 0)::VARCHAR FROM read_parquet('mapped.parquet'));
 
--- keep what is rejected
-CREATE TEMP TABLE rejected AS
-SELECT s.* FROM (SELECT s.file_row_number AS _row, s."id", s."price", s."at", s."blob" FROM read_parquet('part.parquet', file_row_number=true) AS s("id", "price", "at", "blob")) AS s
-  ANTI JOIN read_parquet('mapped.parquet') AS r ON s._row = r._row;
+-- look at what is rejected
+CREATE TEMP VIEW rejected AS
+SELECT _row, "id", "price", CAST("at" AS TIMESTAMP) AS "at", "blob" FROM aside;
 
 -- build the reasons of rejects
 CREATE TEMP TABLE reasons AS

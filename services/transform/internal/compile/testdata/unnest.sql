@@ -55,7 +55,7 @@ SELECT (SELECT count(*) FROM read_parquet('mapped.parquet')),
 
 -- keep what is rejected
 CREATE TEMP TABLE rejected AS
-SELECT s.* FROM (SELECT s.file_row_number AS _row, s."line.qty", s."line.sku", s."order.id", s."_raw", s."_record" FROM read_parquet('part.parquet', file_row_number=true) AS s("line.qty", "line.sku", "order.id", "_raw", "_record")) AS s
+SELECT s.* FROM (SELECT s.file_row_number AS _row, s."_record", s."line.qty", s."line.sku", s."order.id", s."_raw" FROM read_parquet('part.parquet', file_row_number=true) AS s("line.qty", "line.sku", "order.id", "_raw", "_record")) AS s
   SEMI JOIN (SELECT _row FROM rest WHERE NOT _filtered) AS r ON s._row = r._row;
 
 -- build the reasons of rejects
