@@ -15,22 +15,30 @@ func exists(ctx context.Context, s *session, t sqlload.Table) (bool, error) {
 	return n > 0, coded(ctx, err)
 }
 
-// readMarker reads the marker of a run, if it stands.
-func readMarker(ctx context.Context, s *session, plan sqlload.Plan, runID, target string) (out connector.Outcome, found bool, err error) {
+// readMarker reads what the marker of a run decides for a load or settlement with a fence.
+func readMarker(ctx context.Context, s *session, plan sqlload.Plan, runID, target string, fence int64) (out connector.Outcome, decided bool, err error) {
 	if found, err := exists(ctx, s, plan.Runs); err != nil || !found {
 		return out, false, err
 	}
-	var state string
+	var m sqlload.Marker
 	var receipt sql.NullString
-	err = s.QueryRowContext(ctx, plan.SelectMarker(), runID, target).Scan(&state, &receipt)
+	err = s.QueryRowContext(ctx, plan.SelectMarker(), runID, target).Scan(&m.State, &receipt, &m.Fence)
 	if err == sql.ErrNoRows {
 		return out, false, nil
 	}
 	if err != nil {
 		return out, false, coded(ctx, err)
 	}
-	out, err = sqlload.Found(state, receipt.String)
-	return out, true, err
+	m.Receipt = receipt.String
+	return m.Outcome(fence)
+}
+
+// execute runs statements, as part of the session's transaction if it has one.
+func (s *session) execute(ctx context.Context) sqlload.Exec {
+	return func(statement string, args ...any) (int64, error) {
+		n, err := s.exec(ctx, statement, args...)
+		return n, coded(ctx, err)
+	}
 }
 
 // createTables creates the tables that are missing, before the transaction: CREATE TABLE commits. An empty table is nothing of

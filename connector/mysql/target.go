@@ -56,7 +56,7 @@ func (c *Connector) Load(ctx context.Context, load connector.Load) (connector.Ou
 	}
 	defer s.close(ctx)
 	l := &loader{session: s, load: load, plan: s.speak(plan), refusals: sqlload.NewRefusals(load)}
-	if out, found, err := readMarker(ctx, s, l.plan, load.RunID, load.Target.Name); err != nil || found {
+	if out, decided, err := readMarker(ctx, s, l.plan, load.RunID, load.Target.Name, load.Fence); err != nil || decided {
 		return out, err
 	}
 	if !s.localInfile {
@@ -115,13 +115,12 @@ func (l *loader) run(ctx context.Context) (connector.Outcome, error) {
 		}
 	}
 	defer l.rollback(ctx)
-	inserted, err := l.exec(ctx, l.plan.InsertMarker(), sqlload.MarkerArgs(l.load)...)
+	claimed, err := l.plan.Claim(l.load, l.execute(ctx))
 	if err != nil {
-		return connector.Outcome{}, coded(ctx, err)
+		return connector.Outcome{}, err
 	}
-	if inserted == 0 {
-		out, _, err := readMarker(ctx, l.session, l.plan, l.load.RunID, l.load.Target.Name)
-		return out, err
+	if !claimed {
+		return sqlload.Unclaimed(readMarker(ctx, l.session, l.plan, l.load.RunID, l.load.Target.Name, l.load.Fence))
 	}
 	written, err := l.rows(ctx)
 	if err != nil {

@@ -10,13 +10,13 @@ import (
 )
 
 // Settle implements connector.Target.
-func (c *Connector) Settle(ctx context.Context, runID, flowVersion string, spec connector.TargetSpec) (connector.Outcome, error) {
-	s, err := c.connect(ctx, tag(runID))
+func (c *Connector) Settle(ctx context.Context, settlement connector.Settlement) (connector.Outcome, error) {
+	s, err := c.connect(ctx, tag(settlement.RunID))
 	if err != nil {
 		return connector.Outcome{}, err
 	}
 	defer s.close()
-	plan, err := sqlload.NewPlan(dialect, s.schema, spec)
+	plan, err := sqlload.NewPlan(dialect, s.schema, settlement.Target)
 	if err != nil {
 		return connector.Outcome{}, err
 	}
@@ -32,31 +32,27 @@ func (c *Connector) Settle(ctx context.Context, runID, flowVersion string, spec 
 		}
 		return connector.Outcome{}, err
 	}
-	out, err := s.abort(ctx, plan, runID, flowVersion, spec.Name)
+	out, err := s.abort(ctx, plan, settlement)
 	if err == nil {
-		c.unstage(ctx, s, runID, spec.Name)
+		c.unstage(ctx, s, settlement.RunID, settlement.Target.Name)
 	}
 	return out, err
 }
 
 // abort commits an aborted marker, or returns what another has committed.
-func (s *session) abort(ctx context.Context, plan sqlload.Plan, runID, flowVersion, target string) (connector.Outcome, error) {
+func (s *session) abort(ctx context.Context, plan sqlload.Plan, settlement connector.Settlement) (connector.Outcome, error) {
 	if err := s.begin(ctx, plan); err != nil {
 		return connector.Outcome{}, err
 	}
 	defer s.rollback(ctx)
-	inserted, err := s.insertMarker(ctx, plan, runID, target, sqlload.AbortArgs(runID, flowVersion, target))
+	aborted, err := plan.Abort(settlement, s.execute(ctx))
 	if err != nil {
 		return connector.Outcome{}, err
 	}
-	if inserted {
+	if aborted {
 		return connector.Outcome{}, coded(ctx, s.commit(ctx))
 	}
-	out, _, err := s.readMarker(ctx, plan, runID, target)
-	if errors.Is(err, connector.ErrAborted) {
-		return connector.Outcome{}, nil
-	}
-	return out, err
+	return sqlload.Settled(s.readMarker(ctx, plan, settlement.RunID, settlement.Target.Name, settlement.Fence))
 }
 
 // commitLost is a COMMIT without an answer.
@@ -117,7 +113,7 @@ func (c *Connector) commitOutcome(ctx context.Context, l *loader) (out connector
 		return out, false, err
 	}
 	defer s.rollback(ctx)
-	out, found, err = s.readMarker(ctx, l.plan, l.load.RunID, l.load.Target.Name)
+	out, found, err = s.readMarker(ctx, l.plan, l.load.RunID, l.load.Target.Name, l.load.Fence)
 	out.Existing = false
 	return out, found, err
 }

@@ -41,11 +41,11 @@ func (c *Connector) Load(ctx context.Context, load connector.Load) (connector.Ou
 		return connector.Outcome{}, err
 	}
 	if _, ok := kinds[plan.Runs]; ok {
-		out, found, err := s.readMarker(ctx, plan, load.RunID, load.Target.Name)
-		if found {
+		out, decided, err := s.readMarker(ctx, plan, load.RunID, load.Target.Name, load.Fence)
+		if decided {
 			c.unstage(ctx, s, load.RunID, load.Target.Name)
 		}
-		if found || err != nil {
+		if decided || err != nil {
 			return out, err
 		}
 	}
@@ -64,7 +64,7 @@ func (c *Connector) Load(ctx context.Context, load connector.Load) (connector.Ou
 	}
 	if err == nil || errors.Is(err, connector.ErrAborted) {
 		// The files stay until the marker, of whatever state, has been read back.
-		if _, found, _ := s.readMarker(ctx, plan, load.RunID, load.Target.Name); found {
+		if _, decided, _ := s.readMarker(ctx, plan, load.RunID, load.Target.Name, load.Fence); decided {
 			c.unstage(ctx, s, load.RunID, load.Target.Name)
 		}
 	}
@@ -164,13 +164,12 @@ func (l *loader) run(ctx context.Context) (connector.Outcome, error) {
 			l.rollback(ctx)
 		}
 	}()
-	inserted, err := l.insertMarker(ctx, l.plan, l.load.RunID, l.load.Target.Name, sqlload.MarkerArgs(l.load))
+	claimed, err := l.plan.Claim(l.load, l.execute(ctx))
 	if err != nil {
 		return connector.Outcome{}, err
 	}
-	if !inserted {
-		out, _, err := l.readMarker(ctx, l.plan, l.load.RunID, l.load.Target.Name)
-		return out, err
+	if !claimed {
+		return sqlload.Unclaimed(l.readMarker(ctx, l.plan, l.load.RunID, l.load.Target.Name, l.load.Fence))
 	}
 	if l.plan.Mode == connector.Replace {
 		// A DELETE and never a TRUNCATE, which would commit by itself.
