@@ -172,7 +172,7 @@ var loadTests = []targetTest{
 }
 
 // Target runs the suite of targets.
-func Target(t *testing.T, h TargetHarness) { runTarget(t, h, slices.Concat(valueTests, loadTests)) }
+func Target(t *testing.T, h TargetHarness) { runTarget(t, h, slices.Concat(valueTests, loadTests, resumeTests)) }
 
 // TargetValues runs the part of the suite that is about values, for one more format of a target that has passed it all.
 func TargetValues(t *testing.T, h TargetHarness) { runTarget(t, h, valueTests) }
