@@ -50,7 +50,7 @@ func (c *Connector) Load(ctx context.Context, load connector.Load) (connector.Ou
 	if err := l.prepare(ctx); err != nil {
 		return connector.Outcome{}, err
 	}
-	if l.stager, err = newStager(c.staging, s, load.RunID, load.Target.Name); err != nil {
+	if l.stager, err = newStager(c.staging, s, fmt.Sprintf("%s/%d", load.RunID, load.Fence), load.Target.Name); err != nil {
 		return connector.Outcome{}, err
 	}
 	defer func() {

@@ -41,6 +41,26 @@ func (s *session) execute(ctx context.Context) sqlload.Exec {
 	}
 }
 
+// evictEarlier ends the session of a load of the run into the target that has a lower fence and stands in the way: it has made
+// the marker and not yet committed, which only a read of what is not committed can see. A load that has not got there yet
+// holds nothing, and finds what has become of the run when it does.
+func (s *session) evictEarlier(ctx context.Context, plan sqlload.Plan, runID, target string, fence int64) error {
+	// It is that of the next statement alone.
+	if _, err := s.exec(ctx, "SET TRANSACTION ISOLATION LEVEL READ UNCOMMITTED"); err != nil {
+		return coded(ctx, err)
+	}
+	var m sqlload.Marker
+	var receipt sql.NullString
+	err := s.QueryRowContext(ctx, plan.SelectMarker(), runID, target).Scan(&m.State, &receipt, &m.Fence)
+	if err == sql.ErrNoRows {
+		return nil
+	}
+	if err != nil || m.State != sqlload.Loading || m.Fence >= fence {
+		return coded(ctx, err)
+	}
+	return evict(ctx, s.Conn, loadLock(plan, runID, target, m.Fence))
+}
+
 // createTables creates the tables that are missing, before the transaction: CREATE TABLE commits. An empty table is nothing of
 // the run. The target itself is created only on request.
 func createTables(ctx context.Context, s *session, plan sqlload.Plan, target bool) error {

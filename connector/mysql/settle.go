@@ -36,7 +36,7 @@ func (c *Connector) Settle(ctx context.Context, settlement connector.Settlement)
 			return connector.Outcome{}, coded(ctx, err)
 		}
 	}
-	if err := evict(ctx, s.Conn, runLock(plan, settlement.RunID, settlement.Target.Name)); err != nil {
+	if err := s.evictEarlier(ctx, plan, settlement.RunID, settlement.Target.Name, settlement.Fence); err != nil {
 		return connector.Outcome{}, err
 	}
 	// One statement is one transaction. It waits for a load that has not ended.

@@ -100,19 +100,19 @@ func (p Plan) CommitMarker() string {
 		d.Quote("run_id"), d.Param(2), d.Quote("target"), d.Param(3), d.Quote("fence"), d.Param(4), d.Quote("state"), Loading)
 }
 
-// Marker is a marker that stands.
+// Marker is a marker that stands; the zero value is none.
 type Marker struct {
 	State, Receipt string
 	Fence          int64
 }
 
-// Outcome is what the marker means for a load or settlement with a fence. decided is false if it is an aborted marker of a
-// lower fence, which stands in nobody's way.
+// Outcome is what the marker means for a load or settlement with a fence. decided is false if there is none, or an aborted one of
+// a lower fence, which does not stand in the way.
 func (m Marker) Outcome(fence int64) (out connector.Outcome, decided bool, err error) {
 	switch {
 	case m.State == Committed:
 		return connector.Outcome{Committed: true, Existing: true, Receipt: []byte(m.Receipt)}, true, nil
-	case m.State == Aborted && m.Fence < fence:
+	case m == Marker{}, m.State == Aborted && m.Fence < fence:
 		return connector.Outcome{}, false, nil
 	case m.State == Aborted:
 		return connector.Outcome{}, true, connector.ErrAborted
