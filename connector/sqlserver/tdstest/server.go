@@ -163,6 +163,8 @@ func (s *Server) serve(conn net.Conn) {
 	defer cancel()
 	session := &session{server: s, conn: conn, ctx: ctx, packet: 4096, lockTimeout: -1}
 	s.mu.Lock()
+	s.next++
+	session.id = int64(s.next)
 	s.sessions[session] = true
 	s.mu.Unlock()
 	defer func() {
@@ -221,6 +223,25 @@ func (s *Server) create(name string) error {
 	}
 	s.databases[name] = d
 	return nil
+}
+
+// kill ends a session, whatever it does: its connection breaks, and what it has not committed is rolled back.
+func (s *Server) kill(id int64, by *session) error {
+	if id == by.id {
+		return &Error{Number: 6104, State: 1, Class: 16, Text: "Cannot use KILL to kill your own process."}
+	}
+	if by.transaction != 0 {
+		return &Error{Number: 6115, State: 1, Class: 16, Text: "KILL command cannot be used inside user transactions."}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for session := range s.sessions {
+		if session.id == id {
+			_ = session.conn.Close() // It may be ending already.
+			return nil
+		}
+	}
+	return &Error{Number: 6106, State: 2, Class: 16, Text: fmt.Sprintf("Process ID %d is not an active process ID.", id)}
 }
 
 // drop removes a database. Sessions in it go on failing.

@@ -17,6 +17,7 @@ import (
 // session is one connection of a client.
 type session struct {
 	server   *Server
+	id       int64
 	conn     net.Conn
 	rw       io.ReadWriter
 	ctx      context.Context
