@@ -19,6 +19,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	_ "modernc.org/sqlite" // The databases of the server.
@@ -52,6 +53,7 @@ type Server struct {
 	sessions  map[*session]bool
 	faults    []*fault
 	next      uint64
+	waiting   atomic.Int64
 }
 
 // database is one database: a file, and the lock of its writer.
@@ -114,6 +116,9 @@ func (s *Server) FailNext(match string, f Fault) {
 	defer s.mu.Unlock()
 	s.faults = append(s.faults, &fault{match: match, Fault: f})
 }
+
+// Waiting is how many sessions wait for the lock of a database's writer.
+func (s *Server) Waiting() int64 { return s.waiting.Load() }
 
 // fault takes the fault of a statement, if there is one.
 func (s *Server) fault(statement string) Fault {

@@ -318,6 +318,8 @@ func (s *session) write(ctx context.Context) (release func(), err error) {
 			defer timer.Stop()
 			timeout = timer.C
 		}
+		s.server.waiting.Add(1)
+		defer s.server.waiting.Add(-1)
 		select {
 		case s.database.lock <- struct{}{}:
 			s.locked = true
