@@ -88,6 +88,29 @@ func (m *marker) outcome(fence int64) (connector.Outcome, error) {
 	return sqlload.Unclaimed(sqlload.Marker{State: m.state, Receipt: m.receipt, Fence: m.fence}.Outcome(fence))
 }
 
+const (
+	// awaitTimeout is how long a load waits for what another load or a settlement makes of the run.
+	awaitTimeout = time.Minute
+	awaitPause   = 500 * time.Millisecond
+)
+
+// await waits for another load or a settlement that is at work on the run's marker, and returns what it has made of it, or the
+// marker as it stands after awaitTimeout. A load that tried again at once would only be in its way.
+func (c *Connector) await(ctx context.Context, s *session, plan sqlload.Plan, load connector.Load, m *marker) (*marker, error) {
+	for deadline := time.Now().Add(awaitTimeout); (m.state == writing || m.state == settling) && time.Now().Before(deadline); {
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(awaitPause):
+		}
+		var err error
+		if m, err = c.standing(ctx, s, plan, load.RunID, load.Target.Name); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
 // stand is a marker that a change can be made of: of one state, with a fence that compares so.
 type stand struct {
 	state, is string

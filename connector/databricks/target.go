@@ -44,6 +44,9 @@ func (c *Connector) Load(ctx context.Context, load connector.Load) (connector.Ou
 		return connector.Outcome{}, err
 	}
 	if found != nil && found.stops(load.Fence) {
+		if found, err = c.await(ctx, s, plan, load, found); err != nil {
+			return connector.Outcome{}, err
+		}
 		return found.outcome(load.Fence)
 	}
 	l := &loader{c: c, s: s, load: load, plan: plan, refusals: sqlload.NewRefusals(load), resumed: found != nil}
@@ -105,16 +108,21 @@ func (l *loader) run(ctx context.Context) (connector.Outcome, error) {
 		return connector.Outcome{}, err
 	}
 	if m.state != writing || m.fence != l.load.Fence {
-		return m.outcome(l.load.Fence)
+		return l.overtaken(ctx, m)
 	}
 	err = l.write(ctx, rows, written, rejects, some)
 	if errors.Is(err, errFenced) {
-		return l.overtaken(ctx)
+		if m, err = l.c.standing(ctx, l.s, l.plan, l.load.RunID, l.load.Target.Name); err == nil {
+			return l.overtaken(ctx, m)
+		}
 	}
 	if err != nil {
 		return connector.Outcome{}, err
 	}
-	if m, err = l.c.commit(ctx, l.s, l.plan, l.load); err != nil {
+	if m, err = l.c.commit(ctx, l.s, l.plan, l.load); err == nil {
+		m, err = l.c.await(ctx, l.s, l.plan, l.load, m)
+	}
+	if err != nil {
 		return connector.Outcome{}, err
 	}
 	out, err := m.outcome(l.load.Fence)
@@ -148,9 +156,9 @@ func (l *loader) write(ctx context.Context, rows staged, written int64, rejects 
 // own is the load's own marker while it writes.
 func (l *loader) own() stand { return stand{writing, "=", l.load.Fence} }
 
-// overtaken is the outcome of a load whose marker was changed while it wrote.
-func (l *loader) overtaken(ctx context.Context) (connector.Outcome, error) {
-	m, err := l.c.standing(ctx, l.s, l.plan, l.load.RunID, l.load.Target.Name)
+// overtaken is the outcome of a load whose marker another load or settlement has changed.
+func (l *loader) overtaken(ctx context.Context, m *marker) (connector.Outcome, error) {
+	m, err := l.c.await(ctx, l.s, l.plan, l.load, m)
 	if err != nil {
 		return connector.Outcome{}, err
 	}
