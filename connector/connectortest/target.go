@@ -31,6 +31,9 @@ type TargetHarness struct {
 	// Sessions returns how many connections the system counts; nil if there is nobody to ask.
 	Sessions func(t *testing.T) int
 
+	// Evicts is true for systems where a task ends the session of a load that was claimed before it and stands still in its
+	// transaction. In others the load is waited for.
+	Evicts bool
 	// NoUpsert is true for systems that cannot merge by key.
 	NoUpsert bool
 	// NoKeys is true for systems that let rows with equal keys in.
@@ -172,7 +175,9 @@ var loadTests = []targetTest{
 }
 
 // Target runs the suite of targets.
-func Target(t *testing.T, h TargetHarness) { runTarget(t, h, slices.Concat(valueTests, loadTests)) }
+func Target(t *testing.T, h TargetHarness) {
+	runTarget(t, h, slices.Concat(valueTests, loadTests, resumeTests))
+}
 
 // TargetValues runs the part of the suite that is about values, for one more format of a target that has passed it all.
 func TargetValues(t *testing.T, h TargetHarness) { runTarget(t, h, valueTests) }
@@ -367,7 +372,12 @@ func requireFailed(t *testing.T, checks []connector.Check) *connector.Error {
 	return failed
 }
 
-// settle settles a run that nobody loads any more.
+// settle settles a run by a task that is claimed now.
 func settle(ctx context.Context, target connector.Target, spec connector.TargetSpec, runID string) (connector.Outcome, error) {
-	return target.Settle(ctx, runID, "flow:v1", spec)
+	return settleAs(ctx, target, spec, runID, claim())
+}
+
+// settleAs settles a run by a task that was claimed before.
+func settleAs(ctx context.Context, target connector.Target, spec connector.TargetSpec, runID string, fence int64) (connector.Outcome, error) {
+	return target.Settle(ctx, connector.Settlement{RunID: runID, FlowVersion: "flow:v1", Fence: fence, Target: spec})
 }

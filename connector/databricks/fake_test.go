@@ -8,6 +8,9 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -229,12 +232,15 @@ type lakehouse struct {
 	volume  map[string]int
 	state   string
 	receipt string
-	fence   string
+	fence   int64
 	arrived bool
 	writes  []string
-	// failRows is what the statement of the rows answers; settled lets a settlement come right before it.
-	failRows string
-	settled  bool
+	// failRows is what the statement of the rows answers; meanwhile is what happens right before a statement with a prefix that
+	// writes.
+	failRows  string
+	meanwhile map[string]func()
+	decides   func()
+	late      func() // What happens right after the statement of the rows.
 }
 
 func newLakehouse(t *testing.T) *lakehouse {
@@ -275,7 +281,11 @@ func (l *lakehouse) answer(st thrifttest.Statement) thrifttest.Result {
 	case strings.HasPrefix(st.Text, "SELECT state"):
 		var rows [][]string
 		if l.state != "" {
-			rows = append(rows, []string{l.state, l.receipt, l.fence, "2"})
+			rows = append(rows, []string{l.state, l.receipt, strconv.FormatInt(l.fence, 10), "2"})
+		}
+		if l.decides != nil && (l.state == "writing" || l.state == "settling") && l.meanwhile == nil {
+			// Whoever is at work on the marker comes to an end.
+			defer l.decides()
 		}
 		fields := append(textFields("state", "receipt"), arrow.Field{Name: "fence", Type: arrow.PrimitiveTypes.Int64}, arrow.Field{Name: "written", Type: arrow.PrimitiveTypes.Int64})
 		return thrifttest.Result{Pages: []arrow.RecordBatch{page(l.t, fields, rows...)}}
@@ -286,35 +296,59 @@ func (l *lakehouse) answer(st thrifttest.Statement) thrifttest.Result {
 		return number("0")
 	case strings.HasPrefix(st.Text, "SELECT count(*)"):
 		return number("2")
-	case strings.HasPrefix(st.Text, "INSERT"), strings.HasPrefix(st.Text, "ALTER"), strings.HasPrefix(st.Text, "DELETE"):
+	case strings.HasPrefix(st.Text, "INSERT"), strings.HasPrefix(st.Text, "ALTER"):
+		for prefix, happens := range l.meanwhile {
+			if strings.HasPrefix(st.Text, prefix) {
+				happens()
+			}
+		}
+		if strings.HasPrefix(st.Text, "INSERT") && !l.standing(st.Text) {
+			return thrifttest.Result{Error: "[USER_RAISED_EXCEPTION] LUME_RUN_IS_FENCED SQLSTATE: P0001"}
+		}
 		l.writes = append(l.writes, strings.Join(strings.Fields(st.Text)[:4], " ")+" "+l.state)
 		if strings.Contains(st.Text, "`t` REPLACE") {
-			if l.settled {
-				l.state = "aborted"
-				return thrifttest.Result{Error: "[USER_RAISED_EXCEPTION] LUME_RUN_IS_FENCED SQLSTATE: P0001"}
-			}
 			if l.failRows != "" {
 				return thrifttest.Result{Error: l.failRows}
 			}
 			l.arrived = true
+			if l.late != nil {
+				l.late()
+			}
 		}
 	}
 	return thrifttest.Result{}
 }
 
+// stands are the conditions of a change or guard: of a state, with a fence that compares so.
+var stands = regexp.MustCompile(`m\.state = '(\w+)' AND m\.fence (<=|<|=|>=) (\d+)`)
+
+// standing reports whether the marker stands as a statement asks.
+func (l *lakehouse) standing(text string) bool {
+	for _, m := range stands.FindAllStringSubmatch(text, -1) {
+		bound, err := strconv.ParseInt(m[3], 10, 64)
+		require.NoError(l.t, err)
+		is := map[string]bool{"<": l.fence < bound, "<=": l.fence <= bound, "=": l.fence == bound, ">=": l.fence >= bound}[m[2]]
+		if l.state == m[1] && is {
+			return true
+		}
+	}
+	return false
+}
+
 // merge plays a change of the marker, by its conditions.
 func (l *lakehouse) merge(st thrifttest.Statement) thrifttest.Result {
-	_, from, _ := strings.Cut(st.Text, "m.state IN (")
-	from, _, _ = strings.Cut(from, ")")
-	to := st.Params[2]
-	if l.state == "" && !strings.Contains(st.Text, "WHEN NOT MATCHED AND") || l.state != "" && strings.Contains(from, "'"+l.state+"'") {
-		l.state = to
-		if to == "writing" {
-			l.fence, l.receipt = st.Params[6], st.Params[7]
-		}
-		if l.fence == "" {
-			l.fence = "0"
-		}
+	inserts := l.state == "" && !strings.Contains(st.Text, "WHEN NOT MATCHED AND")
+	if !inserts && !l.standing(st.Text) {
+		return thrifttest.Result{}
+	}
+	l.state = st.Params[2]
+	if inserts || strings.Contains(st.Text, "m.fence = s.fence") {
+		var err error
+		l.fence, err = strconv.ParseInt(st.Params[6], 10, 64)
+		require.NoError(l.t, err)
+	}
+	if inserts || strings.Contains(st.Text, "m.receipt = s.receipt") {
+		l.receipt = st.Params[7]
 	}
 	return thrifttest.Result{}
 }
@@ -351,7 +385,7 @@ func TestALoadWhoseAnswerIsLostIsSettledByWhatIsThere(t *testing.T) {
 		coded(t, err, "STATEMENT_FAILED")
 		require.Equal(t, "writing", l.state)
 		l.arrived, l.writes = arrived, nil
-		out, err := c.Settle(t.Context(), "run_1", "x:v1", spec)
+		out, err := c.Settle(t.Context(), loadtest.Settlement("run_1", spec, 5))
 		require.NoError(t, err)
 		require.Equal(t, arrived, out.Committed)
 		require.Equal(t, "ALTER TABLE `main`.`sales`.`t` SET settling", l.writes[0], "statements in flight are ended before the look")
@@ -366,13 +400,86 @@ func TestALoadWhoseAnswerIsLostIsSettledByWhatIsThere(t *testing.T) {
 	}
 }
 
-func TestASettledRunIsFencedFromItsRows(t *testing.T) {
+// stands makes a marker stand right before a statement.
+func (l *lakehouse) stands(prefix, state string, fence int64) {
+	l.meanwhile = map[string]func(){prefix: func() { l.state, l.fence, l.meanwhile = state, fence, nil }}
+}
+
+func TestALoadWritesNothingOnceItsMarkerHasChanged(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		state, then string
+		fence       int64
+	}{{"aborted", "aborted", 5}, {"writing", "committed", 9}, {"writing", "aborted", 9}, {"settling", "aborted", 1}, {"committed", "committed", 9}} {
+		for _, prefix := range []string{"INSERT INTO TABLE `main`.`sales`.`t_rejects`", "INSERT INTO TABLE `main`.`sales`.`t` "} {
+			l := newLakehouse(t)
+			spec, rows := twoRows(t)
+			l.stands(prefix, c.state, c.fence)
+			l.decides = func() { l.state = c.then }
+			load := loadtest.New("run_1", spec, rows, connector.Reject{Row: 7, Line: -1, Byte: -1, Stage: "transform", Errors: "[]", Record: "{}"})
+			out, err := link(t, l.Server, nil).Load(t.Context(), load.Load)
+			if c.then == "aborted" {
+				require.ErrorIs(t, err, connector.ErrAborted)
+			} else {
+				require.NoError(t, err)
+				require.True(t, out.Existing)
+			}
+			require.Equal(t, c.then, l.state)
+			require.Equal(t, c.fence, l.fence)
+			require.Empty(t, slices.DeleteFunc(l.writes, func(w string) bool { return strings.Contains(w, "t_rejects") && strings.Contains(prefix, "`t` ") }))
+			require.Empty(t, l.volume, "staged files are removed")
+		}
+	}
+}
+
+func TestALateSettlementTouchesNothingOfALaterLoad(t *testing.T) {
 	t.Parallel()
 	l := newLakehouse(t)
-	spec, rows := twoRows(t)
-	l.settled = true
-	_, err := link(t, l.Server, nil).Load(t.Context(), loadtest.New("run_1", spec, rows).Load)
-	require.ErrorIs(t, err, connector.ErrAborted)
-	require.Equal(t, "aborted", l.state)
-	require.Empty(t, l.volume, "staged files are removed")
+	spec, _ := twoRows(t)
+	c := link(t, l.Server, nil)
+	// It finds the later load at work.
+	l.state, l.fence = "writing", 9
+	_, err := c.Settle(t.Context(), loadtest.Settlement("run_1", spec, 5))
+	coded(t, err, "RUN_IS_BEING_LOADED")
+	require.Equal(t, "writing", l.state)
+	require.Empty(t, l.writes)
+	// It has decided on an earlier load when the later one begins.
+	l.state, l.fence = "writing", 1
+	l.stands("INSERT INTO TABLE `main`.`sales`.`t_rejects`", "writing", 9)
+	_, err = c.Settle(t.Context(), loadtest.Settlement("run_1", spec, 5))
+	coded(t, err, "RUN_IS_BEING_LOADED")
+	require.Equal(t, "writing", l.state)
+	require.EqualValues(t, 9, l.fence)
+	require.Equal(t, []string{"ALTER TABLE `main`.`sales`.`t` SET settling"}, l.writes, "no rejects are deleted")
+	// Another settlement of the same load was quicker: the fence of the later one stays.
+	for quicker, want := range map[int64]int64{3: 5, 7: 7} {
+		l.state, l.fence = "writing", 1
+		l.stands("INSERT INTO TABLE `main`.`sales`.`t_rejects`", "aborted", quicker)
+		out, err := c.Settle(t.Context(), loadtest.Settlement("run_1", spec, 5))
+		require.NoError(t, err)
+		require.Equal(t, connector.Outcome{}, out)
+		require.Equal(t, "aborted", l.state)
+		require.Equal(t, want, l.fence)
+	}
+}
+
+func TestAnAppendThatCameTooLateIsTakenBackUnlessTheRunWasResumed(t *testing.T) {
+	t.Parallel()
+	for _, resumed := range []bool{false, true} {
+		l := newLakehouse(t)
+		spec, rows := twoRows(t)
+		load := loadtest.New("run_1", spec, rows)
+		// Its rows get in although the run is settled meanwhile, which Delta cannot rule out.
+		l.late = func() { l.state, l.fence = "aborted", 5 }
+		if resumed {
+			l.stands("INSERT INTO TABLE `main`.`sales`.`t` REPLACE WHERE _lume_run_id = ? AND _lume_target = ? SELECT CAST(NULL", "writing", 9)
+		}
+		_, err := link(t, l.Server, nil).Load(t.Context(), load.Load)
+		require.ErrorIs(t, err, connector.ErrAborted)
+		want := []string{"INSERT INTO TABLE `main`.`sales`.`t` writing"}
+		if !resumed {
+			want = append(want, "INSERT INTO TABLE `main`.`sales`.`t` aborted", "INSERT INTO TABLE `main`.`sales`.`t_rejects` aborted")
+		}
+		require.Equal(t, want, l.writes)
+	}
 }

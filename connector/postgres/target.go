@@ -25,13 +25,6 @@ const (
 // stage is the temporary table that upsert and replace load first.
 var stage = sqlload.Table{Schema: "pg_temp", Name: "_lume_load"}
 
-// applicationPrefix names the sessions of a run; an attempt's number follows.
-func applicationPrefix(runID string) string { return "lume/" + runID + "/" }
-
-func application(load connector.Load) string {
-	return fmt.Sprintf("%s%d", applicationPrefix(load.RunID), load.Attempt)
-}
-
 // loader is one load on one connection.
 type loader struct {
 	load     connector.Load
@@ -46,7 +39,7 @@ type loader struct {
 
 // Load implements connector.Target.
 func (c *Connector) Load(ctx context.Context, load connector.Load) (connector.Outcome, error) {
-	conn, err := c.connect(ctx, application(load))
+	conn, err := c.connect(ctx, sqlload.SessionName(load))
 	if err != nil {
 		return connector.Outcome{}, err
 	}
@@ -55,7 +48,7 @@ func (c *Connector) Load(ctx context.Context, load connector.Load) (connector.Ou
 	if err != nil {
 		return connector.Outcome{}, err
 	}
-	if out, found, err := readMarker(ctx, conn, plan, load.RunID, load.Target.Name); err != nil || found {
+	if out, decided, err := readMarker(ctx, conn, plan, load.RunID, load.Target.Name, load.Fence); err != nil || decided {
 		return out, err
 	}
 	if err := createTables(ctx, conn, plan, load.Target.Create); err != nil {
@@ -65,7 +58,7 @@ func (c *Connector) Load(ctx context.Context, load connector.Load) (connector.Ou
 	if err := l.describe(ctx); err != nil {
 		return connector.Outcome{}, err
 	}
-	if err := evict(ctx, conn, load.RunID, load.Attempt); err != nil {
+	if err := evict(ctx, conn, load.RunID, load.Target.Name, load.Fence); err != nil {
 		return connector.Outcome{}, err
 	}
 	out, err := l.run(ctx)
@@ -117,13 +110,12 @@ func (l *loader) run(ctx context.Context) (connector.Outcome, error) {
 	if err := script(ctx, l.conn, settings(ctx)); err != nil {
 		return connector.Outcome{}, coded(ctx, err)
 	}
-	tag, err := tx.Exec(ctx, l.plan.InsertMarker(), sqlload.MarkerArgs(l.load)...)
+	claimed, err := l.plan.Claim(l.load, execute(ctx, l.conn))
 	if err != nil {
-		return connector.Outcome{}, coded(ctx, err)
+		return connector.Outcome{}, err
 	}
-	if tag.RowsAffected() == 0 {
-		out, _, err := readMarker(ctx, l.conn, l.plan, l.load.RunID, l.load.Target.Name)
-		return out, err
+	if !claimed {
+		return sqlload.Unclaimed(readMarker(ctx, l.conn, l.plan, l.load.RunID, l.load.Target.Name, l.load.Fence))
 	}
 	written, err := l.rows(ctx)
 	if err != nil {
@@ -139,7 +131,7 @@ func (l *loader) run(ctx context.Context) (connector.Outcome, error) {
 	if err != nil {
 		return connector.Outcome{}, err
 	}
-	tag, err = tx.Exec(ctx, l.plan.CommitMarker(), string(receipt), l.load.RunID, l.load.Target.Name, l.load.Fence)
+	tag, err := tx.Exec(ctx, l.plan.CommitMarker(), string(receipt), l.load.RunID, l.load.Target.Name, l.load.Fence)
 	if err != nil {
 		return connector.Outcome{}, coded(ctx, err)
 	}

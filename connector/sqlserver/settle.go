@@ -10,8 +10,8 @@ import (
 )
 
 // Settle implements connector.Target.
-func (c *Connector) Settle(ctx context.Context, runID, flowVersion string, spec connector.TargetSpec) (connector.Outcome, error) {
-	plan, err := c.plan(spec)
+func (c *Connector) Settle(ctx context.Context, settlement connector.Settlement) (connector.Outcome, error) {
+	plan, err := c.plan(settlement.Target)
 	if err != nil {
 		return connector.Outcome{}, err
 	}
@@ -34,20 +34,21 @@ func (c *Connector) Settle(ctx context.Context, runID, flowVersion string, spec 
 			return connector.Outcome{}, err
 		}
 	}
-	// One statement is one transaction. It waits for a load that has not ended.
-	n, err := s.affected(ctx, plan.InsertMarker(), sqlload.AbortArgs(runID, flowVersion, spec.Name)...)
-	fresh, err := inserted(ctx, n, err)
-	if err != nil || fresh {
+	if err := evict(ctx, s, settlement.RunID, settlement.Target.Name, settlement.Fence); err != nil {
 		return connector.Outcome{}, err
 	}
-	out, found, err := readMarker(ctx, s, plan, runID, spec.Name)
-	if err == nil && !found {
-		err = noMarker()
+	// One statement is one transaction. It waits for a load that has not ended.
+	aborted, err := plan.Abort(settlement, func(statement string, args ...any) (int64, error) {
+		n, err := s.affected(ctx, statement, args...)
+		if hasNumber(err, keyTaken) {
+			return 0, nil
+		}
+		return n, coded(ctx, err)
+	})
+	if err != nil || aborted {
+		return connector.Outcome{}, err
 	}
-	if errors.Is(err, connector.ErrAborted) {
-		return connector.Outcome{}, nil
-	}
-	return out, err
+	return sqlload.Settled(readMarker(ctx, s, plan, settlement.RunID, settlement.Target.Name, settlement.Fence))
 }
 
 const (
@@ -91,10 +92,13 @@ func (c *Connector) commitOutcome(ctx context.Context, l *loader) (out connector
 		return out, false, err
 	}
 	defer s.close()
+	if err := evict(ctx, s, l.load.RunID, l.load.Target.Name, l.load.Fence+1); err != nil {
+		return out, false, err
+	}
 	if err := lockMarker(ctx, s, l.plan, l.load.RunID, l.load.Target.Name); err != nil {
 		return out, false, err
 	}
-	out, found, err = readMarker(ctx, s, l.plan, l.load.RunID, l.load.Target.Name)
+	out, found, err = readMarker(ctx, s, l.plan, l.load.RunID, l.load.Target.Name, l.load.Fence)
 	out.Existing = false
 	return out, found, err
 }

@@ -1,0 +1,93 @@
+package sqlserver_test
+
+import (
+	"context"
+	"database/sql"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/lume-data/lume/connector"
+	"github.com/lume-data/lume/connector/internal/sqlload/loadtest"
+	"github.com/lume-data/lume/connector/sqlserver/tdstest"
+)
+
+func TestALoginThatMayNotEndSessionsWaitsForTheMarker(t *testing.T) {
+	t.Parallel()
+	for match, number := range map[string]int32{"KILL": 6102, "sys.dm_exec_sessions": 300} {
+		server, b, stalled := faulty(t)
+		next := loadtest.New("run_1", stalled.Target, stalled.Rows)
+		next.Attempt, next.Fence = 2, 2
+		type result struct {
+			out connector.Outcome
+			err error
+		}
+		ended := make(chan result, 1)
+		balance := stalled.Balance
+		stalled.Balance = func(written, refused int64) ([]byte, error) {
+			server.FailNext(match, tdstest.Fault{Error: &tdstest.Error{Number: number, State: 1, Class: 14, Text: "driver text"}})
+			go func() {
+				out, err := b.link.Load(context.WithoutCancel(t.Context()), next.Load)
+				ended <- result{out, err}
+			}()
+			require.Eventually(t, func() bool { return server.Waiting() == 1 }, 10*time.Second, time.Millisecond, "the later load waits for the marker")
+			return balance(written, refused)
+		}
+		require.True(t, b.load(stalled).Committed)
+		r := <-ended
+		require.NoError(t, r.err)
+		require.True(t, r.out.Existing, match)
+		require.Equal(t, []string{"1", "2"}, b.things())
+	}
+}
+
+func TestALostCommitOfALoadThatTookAnAbortedMarkersPlaceIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	for _, after := range []bool{true, false} {
+		server, b, l := faulty(t)
+		_, err := b.link.Settle(t.Context(), loadtest.Settlement("run_1", l.Target, 5))
+		require.NoError(t, err)
+		l.Fence = 7
+		server.FailNext("COMMIT", tdstest.Fault{Cut: true, After: after})
+		out, err := b.link.Load(t.Context(), l.Load)
+		if after {
+			require.NoError(t, err)
+			require.True(t, out.Committed)
+			continue
+		}
+		coded(t, err, "COMMIT_LOST")
+		require.Empty(t, b.things())
+		require.Equal(t, []string{"aborted|5"}, b.rows("SELECT [state], [fence] FROM [dbo].[_lume_runs] WHERE [run_id] = N'run_1'"))
+		l.Fence = 8
+		require.True(t, b.load(l).Committed)
+	}
+}
+
+// held is a transaction of another session, in a server of the test's own.
+type held struct {
+	t      *testing.T
+	server *tdstest.Server
+	tx     *sql.Tx
+}
+
+// Waiting implements loadtest.Held.
+func (h *held) Waiting() bool { return h.server.Waiting() == 1 }
+
+// Commit implements loadtest.Held.
+func (h *held) Commit() { require.NoError(h.t, h.tx.Commit()) }
+
+func TestALoadFindsTheMarkerThatItWaitedFor(t *testing.T) {
+	t.Parallel()
+	server, b, l := faulty(t)
+	hold := func(run, state string, fence int64) loadtest.Held {
+		tx, err := b.db.BeginTx(t.Context(), nil)
+		require.NoError(t, err)
+		_, err = tx.ExecContext(t.Context(), "INSERT INTO [dbo].[_lume_runs] ([run_id], [target], [state], [flow_version], [version_digest], [attempt], [fence], [receipt], [start_time]) "+
+			"VALUES (@p1, N'main', @p2, N'x:v1', N'', 1, @p3, N'{}', SYSUTCDATETIME())", run, state, fence)
+		require.NoError(t, err)
+		return &held{t, server, tx}
+	}
+	loadtest.FindsTheMarkerItWaitedFor(t, b.link, l.Target, hold, func() string { return strconv.Itoa(len(b.things())) })
+}
