@@ -93,9 +93,12 @@ type Rejects interface {
 // Load is one load of one run into one target.
 type Load struct {
 	RunID string
-	// Attempt and Fence name side tables and temporary objects, so that attempts never share one.
+	// Attempt is for people: attempts of another task of the run count from 1 again.
 	Attempt int32
-	Fence   int64
+	// Fence is higher than that of every task of the installation that was claimed before. It decides between the load and a
+	// settlement, names side tables and temporary objects, so that attempts never share one, and tells which sessions are
+	// those of earlier attempts.
+	Fence int64
 	// FlowVersion and VersionDigest go into the marker.
 	FlowVersion, VersionDigest string
 	Target                     TargetSpec
@@ -122,6 +125,17 @@ type RefusedRow struct {
 	Message string
 }
 
+// Settlement says which run is to be settled in which target.
+type Settlement struct {
+	RunID string
+	// FlowVersion goes into the marker.
+	FlowVersion string
+	// Fence is that of the task that settles, from the same sequence as the fences of loads. Loads with a lower one cannot
+	// commit any more, and those with a higher one can: they were claimed later, to resume the run.
+	Fence  int64
+	Target TargetSpec
+}
+
 // Outcome is how a load or its settlement ended.
 type Outcome struct {
 	// Committed is true if the run's rows are in the target.
@@ -139,13 +153,16 @@ type Target interface {
 	// every check. A missing table passes if spec.Create is set.
 	CheckTarget(ctx context.Context, spec TargetSpec) []Check
 	// Load commits rows, rejects and the marker with its receipt in one transaction (object stores: the marker last), or
-	// nothing at all. If a marker of the run and target stands, it writes nothing and returns that marker's receipt with
-	// Existing, or ErrAborted. A row that the target refuses is given to Refuse and left out; connection, permission and
-	// missing-column errors are never taken for a refused row.
+	// nothing at all. A committed marker of the run and target always wins: the load writes nothing and returns that marker's
+	// receipt with Existing. An aborted one stops every load whose fence is not higher than its own, with ErrAborted; a load
+	// with a higher fence takes its place, in the load's own transaction, so that the aborted marker stands as before if the
+	// load fails. A row that the target refuses is given to Refuse and left out; connection, permission and missing-column
+	// errors are never taken for a refused row.
 	Load(ctx context.Context, load Load) (Outcome, error)
-	// Settle ends the uncertainty about a run: it commits an `aborted` marker, so that a late load cannot commit, or
-	// finds that the load has committed and returns its receipt.
-	Settle(ctx context.Context, runID, flowVersion string, spec TargetSpec) (Outcome, error)
+	// Settle ends the uncertainty about the loads of a run that were claimed before it: it commits an aborted marker with its
+	// fence, raises the fence of one that stands (it never lowers it), or finds that a load has committed and returns its
+	// receipt. Of loads with a higher fence it ends none, and touches nothing that one of them has written or begun.
+	Settle(ctx context.Context, settlement Settlement) (Outcome, error)
 }
 
 // ErrTooManyProbes is returned when more than [MaxProbes] bisection steps were needed.

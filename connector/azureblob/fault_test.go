@@ -306,7 +306,7 @@ func TestLargeObjectsAreUploadedInBlocksAndLeftoversSwept(t *testing.T) {
 	require.NoError(t, err)
 	put(t, srv, folder+"mapped/part-00001-1-1-aa.csv", "left")
 	require.NotEmpty(t, uploads(t, srv, "out/"))
-	out, err := target.Settle(t.Context(), "run_killed", "flow:v1", spec)
+	out, err := target.Settle(t.Context(), connector.Settlement{RunID: "run_killed", FlowVersion: "flow:v1", Fence: 5, Target: spec})
 	require.NoError(t, err)
 	require.False(t, out.Committed)
 	require.Empty(t, uploads(t, srv, "out/"))
@@ -324,7 +324,7 @@ func TestAnUploadThatWasSweptEndsAborted(t *testing.T) {
 	var settled atomic.Bool
 	p.answer = func(_ http.ResponseWriter, r *http.Request) bool {
 		if stepOf(r) == "blocklist" && settled.CompareAndSwap(false, true) {
-			out, err := target.Settle(t.Context(), "run_swept", "flow:v1", spec)
+			out, err := target.Settle(t.Context(), connector.Settlement{RunID: "run_swept", FlowVersion: "flow:v1", Fence: 5, Target: spec})
 			if err != nil || out.Committed {
 				t.Errorf("%v %v", out, err)
 			}

@@ -168,7 +168,7 @@ func (s *store) remove(ctx context.Context, key, etag string) error {
 }
 
 // Sweep implements blob.Store: it drops the blocks of blobs that were never committed.
-func (s *store) Sweep(ctx context.Context, prefix string) error {
+func (s *store) Sweep(ctx context.Context, prefix string, dead func(key string) bool) error {
 	pages := s.client.NewListBlobsFlatPager(&container.ListBlobsFlatOptions{
 		Prefix: &prefix, Include: container.ListBlobsInclude{UncommittedBlobs: true},
 	})
@@ -179,7 +179,7 @@ func (s *store) Sweep(ctx context.Context, prefix string) error {
 		}
 		for _, b := range page.Segment.BlobItems {
 			// A blob without a content may be one that was never committed.
-			if value(b.Properties.ContentLength) != 0 || value(b.Properties.ResourceType) == "directory" {
+			if value(b.Properties.ContentLength) != 0 || value(b.Properties.ResourceType) == "directory" || !dead(value(b.Name)) {
 				continue
 			}
 			if err := s.discard(ctx, value(b.Name)); err != nil {

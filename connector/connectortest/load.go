@@ -23,6 +23,8 @@ type load struct {
 	spec    connector.TargetSpec
 	runID   string
 	attempt int32
+	// fence is that of the load's claim; 0 to claim each run of it when it begins.
+	fence   int64
 	rows    []Row
 	rejects []connector.Reject
 	// batch is how many rows a batch has.
@@ -52,14 +54,21 @@ func newLoad(t testing.TB, spec connector.TargetSpec, runID string, rows []Row) 
 	return &load{t: t, spec: spec, runID: runID, attempt: 1, rows: rows, batch: 3, reached: map[step]int{}, refused: map[int64]connector.RefusedRow{}}
 }
 
-// fence makes the fences of a process differ, as those of control do.
-var fence atomic.Int64
+// fences makes the fences of a process grow, as those of control do.
+var fences atomic.Int64
+
+// claim returns the fence of a task that is claimed now.
+func claim() int64 { return fences.Add(1) }
 
 // run loads and checks what holds for every load, however it ends.
 func (l *load) run(ctx context.Context, target connector.Target) (connector.Outcome, error) {
 	l.t.Helper()
+	fence := l.fence
+	if fence == 0 {
+		fence = claim()
+	}
 	out, err := target.Load(ctx, connector.Load{
-		RunID: l.runID, Attempt: l.attempt, Fence: fence.Add(1), FlowVersion: "flow:v1", VersionDigest: "sha256:00", Target: l.spec,
+		RunID: l.runID, Attempt: l.attempt, Fence: fence, FlowVersion: "flow:v1", VersionDigest: "sha256:00", Target: l.spec,
 		Rows: l, Rejects: l.openRejects, Refuse: l.refuse, Restart: l.restart, Balance: l.balance, Progress: func(int64) {},
 	})
 	require.Zero(l.t, l.open.Load(), "the load left readers open")

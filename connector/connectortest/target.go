@@ -172,7 +172,7 @@ var loadTests = []targetTest{
 }
 
 // Target runs the suite of targets.
-func Target(t *testing.T, h TargetHarness) { runTarget(t, h, slices.Concat(valueTests, loadTests)) }
+func Target(t *testing.T, h TargetHarness) { runTarget(t, h, slices.Concat(valueTests, loadTests, resumeTests)) }
 
 // TargetValues runs the part of the suite that is about values, for one more format of a target that has passed it all.
 func TargetValues(t *testing.T, h TargetHarness) { runTarget(t, h, valueTests) }
@@ -367,7 +367,12 @@ func requireFailed(t *testing.T, checks []connector.Check) *connector.Error {
 	return failed
 }
 
-// settle settles a run that nobody loads any more.
+// settle settles a run by a task that is claimed now.
 func settle(ctx context.Context, target connector.Target, spec connector.TargetSpec, runID string) (connector.Outcome, error) {
-	return target.Settle(ctx, runID, "flow:v1", spec)
+	return settleAs(ctx, target, spec, runID, claim())
+}
+
+// settleAs settles a run by a task that was claimed before.
+func settleAs(ctx context.Context, target connector.Target, spec connector.TargetSpec, runID string, fence int64) (connector.Outcome, error) {
+	return target.Settle(ctx, connector.Settlement{RunID: runID, FlowVersion: "flow:v1", Fence: fence, Target: spec})
 }

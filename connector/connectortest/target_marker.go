@@ -17,12 +17,14 @@ import (
 func abortedRunNeverCommits(t *testing.T, h TargetHarness) {
 	for _, mode := range []connector.Mode{connector.Append, connector.Replace} {
 		spec, run := h.place(t, mode), newRun()
+		late := newLoad(t, spec, run, persons(0, 5, "late"))
+		late.fence = claim()
 		for range 2 {
 			out, err := settle(t.Context(), h.Open(t), spec, run)
 			require.NoError(t, err)
 			require.False(t, out.Committed)
 		}
-		_, err := newLoad(t, spec, run, persons(0, 5, "late")).run(t.Context(), h.Open(t))
+		_, err := late.run(t.Context(), h.Open(t))
 		require.ErrorIs(t, err, connector.ErrAborted)
 		h.sees(t, spec, nil)
 		if h.Leftovers != nil {

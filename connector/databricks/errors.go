@@ -13,8 +13,8 @@ import (
 	"github.com/lume-data/lume/connector"
 )
 
-// errFenced says that the marker is not `writing` any more: the run has been settled or committed by another.
-var errFenced = errors.New("databricks: the run is no longer being written")
+// errFenced says that the marker does not stand any more as a statement asks: another load or settlement has changed it.
+var errFenced = errors.New("databricks: the run's marker has changed")
 
 const (
 	// fenceMark is the text by which a statement fails that finds the marker changed.

@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -229,7 +231,7 @@ type lakehouse struct {
 	volume  map[string]int
 	state   string
 	receipt string
-	fence   string
+	fence   int64
 	arrived bool
 	writes  []string
 	// failRows is what the statement of the rows answers; settled lets a settlement come right before it.
@@ -275,7 +277,7 @@ func (l *lakehouse) answer(st thrifttest.Statement) thrifttest.Result {
 	case strings.HasPrefix(st.Text, "SELECT state"):
 		var rows [][]string
 		if l.state != "" {
-			rows = append(rows, []string{l.state, l.receipt, l.fence, "2"})
+			rows = append(rows, []string{l.state, l.receipt, strconv.FormatInt(l.fence, 10), "2"})
 		}
 		fields := append(textFields("state", "receipt"), arrow.Field{Name: "fence", Type: arrow.PrimitiveTypes.Int64}, arrow.Field{Name: "written", Type: arrow.PrimitiveTypes.Int64})
 		return thrifttest.Result{Pages: []arrow.RecordBatch{page(l.t, fields, rows...)}}
@@ -291,6 +293,8 @@ func (l *lakehouse) answer(st thrifttest.Statement) thrifttest.Result {
 		if strings.Contains(st.Text, "`t` REPLACE") {
 			if l.settled {
 				l.state = "aborted"
+			}
+			if !l.standing(st.Text) {
 				return thrifttest.Result{Error: "[USER_RAISED_EXCEPTION] LUME_RUN_IS_FENCED SQLSTATE: P0001"}
 			}
 			if l.failRows != "" {
@@ -302,19 +306,36 @@ func (l *lakehouse) answer(st thrifttest.Statement) thrifttest.Result {
 	return thrifttest.Result{}
 }
 
+// stands are the conditions of a change or guard: of a state, with a fence that compares so.
+var stands = regexp.MustCompile(`m\.state = '(\w+)' AND m\.fence (<=|<|=|>=) (\d+)`)
+
+// standing reports whether the marker stands as a statement asks.
+func (l *lakehouse) standing(text string) bool {
+	for _, m := range stands.FindAllStringSubmatch(text, -1) {
+		bound, err := strconv.ParseInt(m[3], 10, 64)
+		require.NoError(l.t, err)
+		is := map[string]bool{"<": l.fence < bound, "<=": l.fence <= bound, "=": l.fence == bound, ">=": l.fence >= bound}[m[2]]
+		if l.state == m[1] && is {
+			return true
+		}
+	}
+	return false
+}
+
 // merge plays a change of the marker, by its conditions.
 func (l *lakehouse) merge(st thrifttest.Statement) thrifttest.Result {
-	_, from, _ := strings.Cut(st.Text, "m.state IN (")
-	from, _, _ = strings.Cut(from, ")")
-	to := st.Params[2]
-	if l.state == "" && !strings.Contains(st.Text, "WHEN NOT MATCHED AND") || l.state != "" && strings.Contains(from, "'"+l.state+"'") {
-		l.state = to
-		if to == "writing" {
-			l.fence, l.receipt = st.Params[6], st.Params[7]
-		}
-		if l.fence == "" {
-			l.fence = "0"
-		}
+	inserts := l.state == "" && !strings.Contains(st.Text, "WHEN NOT MATCHED AND")
+	if !inserts && !l.standing(st.Text) {
+		return thrifttest.Result{}
+	}
+	l.state = st.Params[2]
+	if inserts || strings.Contains(st.Text, "m.fence = s.fence") {
+		var err error
+		l.fence, err = strconv.ParseInt(st.Params[6], 10, 64)
+		require.NoError(l.t, err)
+	}
+	if inserts || strings.Contains(st.Text, "m.receipt = s.receipt") {
+		l.receipt = st.Params[7]
 	}
 	return thrifttest.Result{}
 }
@@ -351,7 +372,7 @@ func TestALoadWhoseAnswerIsLostIsSettledByWhatIsThere(t *testing.T) {
 		coded(t, err, "STATEMENT_FAILED")
 		require.Equal(t, "writing", l.state)
 		l.arrived, l.writes = arrived, nil
-		out, err := c.Settle(t.Context(), "run_1", "x:v1", spec)
+		out, err := c.Settle(t.Context(), loadtest.Settlement("run_1", spec, 5))
 		require.NoError(t, err)
 		require.Equal(t, arrived, out.Committed)
 		require.Equal(t, "ALTER TABLE `main`.`sales`.`t` SET settling", l.writes[0], "statements in flight are ended before the look")

@@ -3,6 +3,7 @@ package databricks
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"strconv"
 	"strings"
@@ -22,7 +23,7 @@ const (
 // marker is the row of a run and target in _lume_runs.
 type marker struct {
 	state, receipt string
-	// fence is that of the attempt that has set the receipt.
+	// fence is that of the attempt that has set the receipt, or of the settlement that has aborted the run.
 	fence int64
 	// written is how many rows the receipt says.
 	written int64
@@ -62,12 +63,44 @@ func (c *Connector) readMarker(ctx context.Context, s *session, plan sqlload.Pla
 	return m, nil
 }
 
-// outcome turns a decided marker into the outcome of a load or settlement.
-func (m *marker) outcome() (connector.Outcome, error) { return sqlload.Found(m.state, m.receipt) }
+// stops reports whether a load or settlement with a fence can do nothing about the marker: the run is committed, or was
+// aborted by a later settlement, or is written by a later load.
+func (m *marker) stops(fence int64) bool {
+	switch m.state {
+	case writing:
+		return m.fence > fence
+	case sqlload.Aborted:
+		return m.fence >= fence
+	}
+	return true
+}
 
-// change is a change of a marker, made only if it is in one of the states from; insert makes one where there is none.
+// outcome is that of a load or settlement with a fence which the marker stops.
+func (m *marker) outcome(fence int64) (connector.Outcome, error) {
+	switch m.state {
+	case settling:
+		return connector.Outcome{}, &connector.Error{Kind: connector.KindUnavailable, Reason: "RUN_IS_BEING_SETTLED",
+			Message: "the run is being settled", Next: "the run tries again by itself"}
+	case writing:
+		return connector.Outcome{}, &connector.Error{Kind: connector.KindUnavailable, Reason: "RUN_IS_BEING_LOADED",
+			Message: "another attempt writes the run's rows", Next: "the run tries again by itself"}
+	}
+	return sqlload.Unclaimed(sqlload.Marker{State: m.state, Receipt: m.receipt, Fence: m.fence}.Outcome(fence))
+}
+
+// stand is a marker that a change can be made of: of one state, with a fence that compares so.
+type stand struct {
+	state, is string
+	fence     int64
+}
+
+func (s stand) condition() string {
+	return fmt.Sprintf("m.state = '%s' AND m.fence %s %d", s.state, s.is, s.fence)
+}
+
+// change is a change of a marker, made only of one that stands as one of from says; insert makes one where there is none.
 type change struct {
-	from   []string
+	from   []stand
 	insert bool
 	set    map[string]string
 }
@@ -133,17 +166,21 @@ func (c *Connector) mergeMarker(plan sqlload.Plan, runID, target string, ch chan
 			set = append(set, "m."+name+" = s."+name)
 		}
 	}
-	end := "NULL"
+	end := "CAST(NULL AS TIMESTAMP)"
 	if state := ch.set["state"]; state == sqlload.Committed || state == sqlload.Aborted {
 		end = "current_timestamp()"
-		set = append(set, "m.end_time = "+end)
 	}
+	set = append(set, "m.end_time = "+end)
 	columns := strings.Join(markerColumns, ", ")
 	text := "MERGE INTO " + c.table(plan.Runs) + " AS m USING (SELECT " + strings.Join(values, ", ") + " UNION ALL SELECT " + strings.Join(fenced, ", ") + ") AS s" +
 		" ON m.run_id = s.run_id AND m.target = s.target" +
 		" WHEN MATCHED AND m.state = '" + fenceState + "' THEN UPDATE SET m.fence = m.fence + 1"
 	if len(ch.from) > 0 {
-		text += " WHEN MATCHED AND m.state IN ('" + strings.Join(ch.from, "', '") + "') THEN UPDATE SET " + strings.Join(set, ", ")
+		conditions := make([]string, len(ch.from))
+		for i, s := range ch.from {
+			conditions[i] = s.condition()
+		}
+		text += " WHEN MATCHED AND (" + strings.Join(conditions, " OR ") + ") THEN UPDATE SET " + strings.Join(set, ", ")
 	}
 	text += " WHEN NOT MATCHED"
 	if !ch.insert {
@@ -153,12 +190,18 @@ func (c *Connector) mergeMarker(plan sqlload.Plan, runID, target string, ch chan
 		strings.Join(markerColumns, ", s.") + ", current_timestamp(), CASE WHEN s.state = '" + fenceState + "' THEN NULL ELSE " + end + " END)", args
 }
 
-// begin says that the load's rows are about to be written, with the receipt that will hold if they are.
+// begin says that the load's rows are about to be written, with the receipt that will hold if they are: in the place of an
+// earlier attempt, or of an earlier settlement that has aborted the run. It returns the marker that stands then, which is the
+// load's own if it has the load's fence.
 func (c *Connector) begin(ctx context.Context, s *session, plan sqlload.Plan, load connector.Load, written int64, receipt []byte) (*marker, error) {
-	affected, err := c.merge(ctx, s, plan, load.RunID, load.Target.Name, change{from: []string{writing}, insert: true, set: map[string]string{
-		"state": writing, "flow_version": load.FlowVersion, "version_digest": load.VersionDigest, "attempt": strconv.Itoa(int(load.Attempt)),
-		"fence": strconv.FormatInt(load.Fence, 10), "receipt": string(receipt), "written": strconv.FormatInt(written, 10),
-	}})
+	affected, err := c.merge(ctx, s, plan, load.RunID, load.Target.Name, change{
+		from:   []stand{{writing, "<=", load.Fence}, {sqlload.Aborted, "<", load.Fence}},
+		insert: true,
+		set: map[string]string{
+			"state": writing, "flow_version": load.FlowVersion, "version_digest": load.VersionDigest, "attempt": strconv.Itoa(int(load.Attempt)),
+			"fence": strconv.FormatInt(load.Fence, 10), "receipt": string(receipt), "written": strconv.FormatInt(written, 10),
+		},
+	})
 	if err == nil && affected == changedRows {
 		return &marker{state: writing, receipt: string(receipt), fence: load.Fence, written: written}, nil
 	}
@@ -168,9 +211,19 @@ func (c *Connector) begin(ctx context.Context, s *session, plan sqlload.Plan, lo
 	return c.standing(ctx, s, plan, load.RunID, load.Target.Name)
 }
 
-// commit says that the run's rows are in.
-func (c *Connector) commit(ctx context.Context, s *session, plan sqlload.Plan, runID, target string) (*marker, error) {
-	return c.apply(ctx, s, plan, runID, target, change{from: []string{writing, settling}, set: map[string]string{"state": sqlload.Committed}})
+// commit says that the load's rows are in.
+func (c *Connector) commit(ctx context.Context, s *session, plan sqlload.Plan, load connector.Load) (*marker, error) {
+	return c.apply(ctx, s, plan, load.RunID, load.Target.Name, change{
+		from: []stand{{writing, "=", load.Fence}, {settling, "=", load.Fence}}, set: map[string]string{"state": sqlload.Committed},
+	})
+}
+
+// abort says that the run is aborted by a settlement with a fence, in the place of an earlier settlement's marker, or of from.
+func (c *Connector) abort(ctx context.Context, s *session, plan sqlload.Plan, settlement connector.Settlement, from ...stand) (*marker, error) {
+	return c.apply(ctx, s, plan, settlement.RunID, settlement.Target.Name, change{
+		from: append(from, stand{sqlload.Aborted, "<", settlement.Fence}), insert: true,
+		set: map[string]string{"state": sqlload.Aborted, "flow_version": settlement.FlowVersion, "fence": strconv.FormatInt(settlement.Fence, 10)},
+	})
 }
 
 // createTable runs CREATE TABLE IF NOT EXISTS; two of them at once are in each other's way.

@@ -89,11 +89,31 @@ func create(table string, lines []string) string {
 	return "CREATE TABLE IF NOT EXISTS " + table + " (\n  " + strings.Join(lines, ",\n  ") + "\n) USING DELTA"
 }
 
-// guard is a condition that holds while the run is being written, and otherwise fails the statement. Parameters: run_id, target.
-func (c *Connector) guard(plan sqlload.Plan) string {
-	return "(SELECT CASE WHEN count(*) = 1 THEN true ELSE CAST(raise_error('" + fenceMark + "') AS BOOLEAN) END FROM " + c.table(plan.Runs) +
-		" WHERE run_id = ? AND target = ? AND state = '" + writing + "')"
+// guard is a condition that has a value while the run's marker stands so, and otherwise fails the statement. Parameters: run_id,
+// target.
+func (c *Connector) guard(plan sqlload.Plan, while stand, value bool) string {
+	return fmt.Sprintf("(SELECT CASE WHEN count(*) = 1 THEN %t ELSE CAST(raise_error('%s') AS BOOLEAN) END FROM %s AS m WHERE m.run_id = ? AND m.target = ? AND %s)",
+		value, fenceMark, c.table(plan.Runs), while.condition())
 }
+
+// replaceByNothing deletes the rows of a run and target, by the names of the columns that hold these, while the run's marker
+// stands so. A DELETE could not ask the marker: Delta's takes no subquery everywhere. values are one for each column.
+func (c *Connector) replaceByNothing(plan sqlload.Plan, t sqlload.Table, runColumn, targetColumn string, values []string, runID, target string, while stand) (string, []string) {
+	return "INSERT INTO TABLE " + c.table(t) + " REPLACE WHERE " + runColumn + " = ? AND " + targetColumn + " = ? SELECT " + strings.Join(values, ", ") +
+		" WHERE " + c.guard(plan, while, false), []string{runID, target, runID, target}
+}
+
+// deleteRows takes the run's rows out of the target.
+func (c *Connector) deleteRows(plan sqlload.Plan, t *table, load connector.Load, while stand) (string, []string) {
+	values := make([]string, len(t.columns))
+	for i, col := range t.columns {
+		values[i] = nothing(col.native)
+	}
+	return c.replaceByNothing(plan, plan.Target, runColumn, targetColumn, values, load.RunID, load.Target.Name, while)
+}
+
+// nothing is the value of a type in rows that are never written.
+func nothing(native string) string { return "CAST(NULL AS " + native + ")" }
 
 // shaped reads the staged rows as the table has its columns: those that the flow does not have are NULL.
 func shaped(plan sqlload.Plan, t *table, rows staged) string {
@@ -144,7 +164,7 @@ func countRows(plan sqlload.Plan, t *table, rows staged) string {
 
 // writeRows is the one statement that writes the run's rows. It has the same effect however often it runs.
 func (c *Connector) writeRows(plan sqlload.Plan, t *table, rows staged, load connector.Load) (string, []string) {
-	from := " FROM " + shaped(plan, t, rows) + " WHERE " + valid(t) + " AND " + c.guard(plan)
+	from := " FROM " + shaped(plan, t, rows) + " WHERE " + valid(t) + " AND " + c.guard(plan, stand{writing, "=", load.Fence}, true)
 	marker := []string{load.RunID, load.Target.Name}
 	if plan.Mode == connector.Upsert {
 		return c.mergeRows(plan, from), append(marker, marker...)
@@ -193,5 +213,5 @@ func (c *Connector) writeRejects(plan sqlload.Plan, rows staged, load connector.
 		values[i] = quote(col.name)
 	}
 	return "INSERT INTO TABLE " + c.table(plan.Rejects) + " REPLACE WHERE run_id = ? AND target = ? SELECT " + strings.Join(values, ", ") +
-		" FROM (" + rows.sql + ") WHERE " + c.guard(plan), []string{run, target, run, target}
+		" FROM (" + rows.sql + ") WHERE " + c.guard(plan, stand{writing, "=", load.Fence}, true), []string{run, target, run, target}
 }

@@ -11,8 +11,8 @@ import (
 // Settle implements connector.Target. A run without a marker is aborted by one. A run that was being written is decided by
 // what is there: after `settling` stands in the marker no statement of the run starts any more, a change of the table's
 // properties makes those fail that have started and not yet committed, and then rows of the run are there or never will be.
-func (c *Connector) Settle(ctx context.Context, runID, flowVersion string, spec connector.TargetSpec) (connector.Outcome, error) {
-	plan, err := c.planFor(spec)
+func (c *Connector) Settle(ctx context.Context, settlement connector.Settlement) (connector.Outcome, error) {
+	plan, err := c.planFor(settlement.Target)
 	if err != nil {
 		return connector.Outcome{}, err
 	}
@@ -24,27 +24,31 @@ func (c *Connector) Settle(ctx context.Context, runID, flowVersion string, spec 
 	if err := createTable(ctx, s, c.createRuns(plan)); err != nil {
 		return connector.Outcome{}, err
 	}
-	m, err := c.readMarker(ctx, s, plan, runID, spec.Name)
-	if err == nil && m == nil {
-		m, err = c.apply(ctx, s, plan, runID, spec.Name, change{insert: true, set: map[string]string{"state": sqlload.Aborted, "flow_version": flowVersion}})
+	m, err := c.readMarker(ctx, s, plan, settlement.RunID, settlement.Target.Name)
+	if err == nil && (m == nil || m.state == sqlload.Aborted && m.fence < settlement.Fence) {
+		m, err = c.abort(ctx, s, plan, settlement)
 	}
-	if err == nil && (m.state == writing || m.state == settling) {
-		m, err = c.settleWritten(ctx, s, plan, runID, spec.Name)
+	if err == nil && (m.state == writing || m.state == settling) && m.fence < settlement.Fence {
+		m, err = c.settleWritten(ctx, s, plan, settlement)
 	}
 	if err != nil {
 		return connector.Outcome{}, err
 	}
-	out, err := decided(m)
+	out, err := m.outcome(settlement.Fence)
 	if errors.Is(err, connector.ErrAborted) {
 		return connector.Outcome{}, nil
 	}
 	return out, err
 }
 
-// settleWritten decides a run that was being written.
-func (c *Connector) settleWritten(ctx context.Context, s *session, plan sqlload.Plan, runID, target string) (*marker, error) {
-	m, err := c.apply(ctx, s, plan, runID, target, change{from: []string{writing, settling}, set: map[string]string{"state": settling}})
-	if err != nil || m.state != settling {
+// settleWritten decides a run that was being written by a load with a lower fence. Its marker keeps the fence of that load
+// while it says `settling`: another settlement may come to the same decision first, and a load that resumes the run begin.
+func (c *Connector) settleWritten(ctx context.Context, s *session, plan sqlload.Plan, settlement connector.Settlement) (*marker, error) {
+	runID, target := settlement.RunID, settlement.Target.Name
+	m, err := c.apply(ctx, s, plan, runID, target, change{
+		from: []stand{{writing, "<", settlement.Fence}, {settling, "<", settlement.Fence}}, set: map[string]string{"state": settling},
+	})
+	if err != nil || m.state != settling || m.fence >= settlement.Fence {
 		return m, err
 	}
 	if err := c.interrupt(ctx, s, plan, runID); err != nil {
@@ -54,14 +58,15 @@ func (c *Connector) settleWritten(ctx context.Context, s *session, plan sqlload.
 	if err != nil {
 		return nil, err
 	}
-	state := sqlload.Committed
-	if !there {
-		state = sqlload.Aborted
-		if err := c.deleteRejects(ctx, s, plan, runID, target); err != nil {
-			return nil, err
-		}
+	undecided := stand{settling, "=", m.fence}
+	if there {
+		return c.apply(ctx, s, plan, runID, target, change{from: []stand{undecided}, set: map[string]string{"state": sqlload.Committed}})
 	}
-	return c.apply(ctx, s, plan, runID, target, change{from: []string{settling}, set: map[string]string{"state": state}})
+	// If the marker has changed, another settlement was quicker.
+	if err := c.deleteRejects(ctx, s, plan, runID, target, undecided); err != nil && !errors.Is(err, errFenced) {
+		return nil, err
+	}
+	return c.abort(ctx, s, plan, settlement, undecided)
 }
 
 // interrupt makes statements fail that have read the target and not yet committed: Delta lets none of them in on top of a

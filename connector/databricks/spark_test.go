@@ -105,14 +105,14 @@ func TestASettlementLooksForTheRowsOfARunThatWasCut(t *testing.T) {
 	require.Len(t, w.rows(t, spec), 2)
 
 	w.exec(t, "UPDATE _lume_runs SET state = 'writing' WHERE run_id = 'run_1'")
-	settled, err := c.Settle(t.Context(), "run_1", "x:v1", spec)
+	settled, err := c.Settle(t.Context(), loadtest.Settlement("run_1", spec, 5))
 	require.NoError(t, err)
 	require.Equal(t, connector.Outcome{Committed: true, Existing: true, Receipt: first.Receipt}, settled)
 
 	// As if it had died before.
 	w.exec(t, "UPDATE _lume_runs SET state = 'writing' WHERE run_id = 'run_1'")
 	w.exec(t, "DELETE FROM cut")
-	settled, err = c.Settle(t.Context(), "run_1", "x:v1", spec)
+	settled, err = c.Settle(t.Context(), loadtest.Settlement("run_1", spec, 5))
 	require.NoError(t, err)
 	require.False(t, settled.Committed)
 	_, err = load()

@@ -33,8 +33,7 @@ const (
 // staged is what has been staged, as SQL reads it.
 type staged struct{ sql string }
 
-// stager stages the rows of one load as Parquet files. Their names are the hashes of their content, so that every attempt of
-// a run stages the same ones.
+// stager stages the rows of one load as Parquet files, named by the hashes of their content.
 type stager struct {
 	place  staging
 	s      *session
@@ -44,13 +43,14 @@ type stager struct {
 	keys []string
 }
 
-// newStager makes a local folder for files on their way. The files of a run and target share a folder in the staging place.
-func newStager(place staging, s *session, runID, target string) (*stager, error) {
+// newStager makes a local folder for files on their way. Each load, by what tells it from all others, has a folder of its own in the staging place: one that ends
+// removes its files, while another of the run may still read the same rows.
+func newStager(place staging, s *session, load, target string) (*stager, error) {
 	local, err := os.MkdirTemp("", "lume-databricks-")
 	if err != nil {
 		return nil, fmt.Errorf("make a folder for staged files: %w", err)
 	}
-	of := sha256.Sum256([]byte(runID + "\x00" + target))
+	of := sha256.Sum256([]byte(load + "\x00" + target))
 	return &stager{place: place, s: s, local: local, folder: "load-" + hex.EncodeToString(of[:12])}, nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow"
 
@@ -42,14 +43,14 @@ func (c *Connector) Load(ctx context.Context, load connector.Load) (connector.Ou
 	if err != nil {
 		return connector.Outcome{}, err
 	}
-	if found != nil && found.state != writing {
-		return decided(found)
+	if found != nil && found.stops(load.Fence) {
+		return found.outcome(load.Fence)
 	}
 	l := &loader{c: c, s: s, load: load, plan: plan, refusals: sqlload.NewRefusals(load), resumed: found != nil}
 	if err := l.prepare(ctx); err != nil {
 		return connector.Outcome{}, err
 	}
-	if l.stager, err = newStager(c.staging, s, load.RunID, load.Target.Name); err != nil {
+	if l.stager, err = newStager(c.staging, s, fmt.Sprintf("%s/%d", load.RunID, load.Fence), load.Target.Name); err != nil {
 		return connector.Outcome{}, err
 	}
 	defer func() {
@@ -58,15 +59,6 @@ func (c *Connector) Load(ctx context.Context, load connector.Load) (connector.Ou
 		}
 	}()
 	return l.run(ctx)
-}
-
-// decided is the outcome of a load that finds a marker which another has set.
-func decided(m *marker) (connector.Outcome, error) {
-	if m.state == settling {
-		return connector.Outcome{}, &connector.Error{Kind: connector.KindUnavailable, Reason: "RUN_IS_BEING_SETTLED",
-			Message: "the run is being settled", Next: "the run tries again by itself"}
-	}
-	return m.outcome()
 }
 
 // prepare makes the tables that are missing and compares the target with the flow, before a row moves.
@@ -112,8 +104,8 @@ func (l *loader) run(ctx context.Context) (connector.Outcome, error) {
 	if err != nil {
 		return connector.Outcome{}, err
 	}
-	if m.state != writing {
-		return decided(m)
+	if m.state != writing || m.fence != l.load.Fence {
+		return m.outcome(l.load.Fence)
 	}
 	err = l.write(ctx, rows, written, rejects, some)
 	if errors.Is(err, errFenced) {
@@ -122,14 +114,14 @@ func (l *loader) run(ctx context.Context) (connector.Outcome, error) {
 	if err != nil {
 		return connector.Outcome{}, err
 	}
-	if m, err = l.c.commit(ctx, l.s, l.plan, l.load.RunID, l.load.Target.Name); err != nil {
+	if m, err = l.c.commit(ctx, l.s, l.plan, l.load); err != nil {
 		return connector.Outcome{}, err
 	}
-	if m.state == sqlload.Aborted {
-		return connector.Outcome{}, l.undo(ctx)
+	out, err := m.outcome(l.load.Fence)
+	if errors.Is(err, connector.ErrAborted) {
+		return connector.Outcome{}, l.undo(ctx, m)
 	}
-	out, err := m.outcome()
-	out.Existing = m.fence != l.load.Fence
+	out.Existing = out.Committed && m.fence != l.load.Fence
 	return out, err
 }
 
@@ -142,7 +134,7 @@ func (l *loader) write(ctx context.Context, rows staged, written int64, rejects 
 			return err
 		}
 	case l.resumed:
-		if err := l.c.deleteRejects(ctx, l.s, l.plan, l.load.RunID, l.load.Target.Name); err != nil {
+		if err := l.c.deleteRejects(ctx, l.s, l.plan, l.load.RunID, l.load.Target.Name, l.own()); err != nil {
 			return err
 		}
 	}
@@ -153,41 +145,49 @@ func (l *loader) write(ctx context.Context, rows staged, written int64, rejects 
 	return again(ctx, func() error { _, err := l.s.values(ctx, statement, args...); return err })
 }
 
+// own is the load's own marker while it writes.
+func (l *loader) own() stand { return stand{writing, "=", l.load.Fence} }
+
 // overtaken is the outcome of a load whose marker was changed while it wrote.
 func (l *loader) overtaken(ctx context.Context) (connector.Outcome, error) {
-	m, err := l.c.readMarker(ctx, l.s, l.plan, l.load.RunID, l.load.Target.Name)
+	m, err := l.c.standing(ctx, l.s, l.plan, l.load.RunID, l.load.Target.Name)
 	if err != nil {
 		return connector.Outcome{}, err
 	}
-	if m == nil || m.state == writing {
-		return connector.Outcome{}, &connector.Error{Kind: connector.KindUnavailable, Reason: "RUN_IS_BEING_SETTLED",
-			Message: "the run's marker changed while its rows were written", Next: "the run tries again by itself"}
-	}
-	return decided(m)
+	return m.outcome(l.load.Fence)
 }
 
-// undo takes back what an append has written after its run was aborted, which Delta cannot rule out altogether (TYPES.md).
-func (l *loader) undo(ctx context.Context) error {
+// undo takes back what an append has written after its run was aborted, which Delta cannot rule out altogether (TYPES.md). It
+// leaves the rows alone once a load that was claimed later has begun to write them again.
+func (l *loader) undo(ctx context.Context, aborted *marker) error {
 	if l.plan.Mode != connector.Append {
 		return &connector.Error{Kind: connector.KindConflict, Reason: "ABORTED_TOO_LATE",
 			Message: "the run was aborted while its rows were written, and they cannot be taken back",
 			Next:    "look at rows of " + l.plan.Target.String() + " with the run's id in " + runColumn, Cause: connector.ErrAborted}
 	}
-	return errors.Join(connector.ErrAborted, l.c.deleteRun(ctx, l.s, l.plan.Target, runColumn, targetColumn, l.load.RunID, l.load.Target.Name),
-		l.c.deleteRejects(ctx, l.s, l.plan, l.load.RunID, l.load.Target.Name))
+	while := stand{sqlload.Aborted, ">=", aborted.fence}
+	errs := []error{connector.ErrAborted}
+	statement, args := l.c.deleteRows(l.plan, l.table, l.load, while)
+	for _, err := range []error{
+		again(ctx, func() error { _, err := l.s.values(ctx, statement, args...); return err }),
+		l.c.deleteRejects(ctx, l.s, l.plan, l.load.RunID, l.load.Target.Name, while),
+	} {
+		if !errors.Is(err, errFenced) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
 }
 
-// deleteRun deletes the rows of a run and target from a table.
-func (c *Connector) deleteRun(ctx context.Context, s *session, t sqlload.Table, run, target, runID, name string) error {
-	return again(ctx, func() error {
-		_, err := s.values(ctx, "DELETE FROM "+c.table(t)+" WHERE "+run+" = ? AND "+target+" = ?", runID, name)
-		return err
-	})
-}
-
-// deleteRejects deletes the rejects of a run and target, if there is a table of them.
-func (c *Connector) deleteRejects(ctx context.Context, s *session, plan sqlload.Plan, runID, target string) error {
-	err := c.deleteRun(ctx, s, plan.Rejects, "run_id", "target", runID, target)
+// deleteRejects deletes the rejects of a run and target, if there is a table of them, while the run's marker stands so;
+// otherwise it returns errFenced.
+func (c *Connector) deleteRejects(ctx context.Context, s *session, plan sqlload.Plan, runID, target string, while stand) error {
+	values := make([]string, len(rejectColumns))
+	for i, col := range rejectColumns {
+		values[i] = nothing(strings.TrimSuffix(col.native, " NOT NULL"))
+	}
+	statement, args := c.replaceByNothing(plan, plan.Rejects, "run_id", "target", values, runID, target, while)
+	err := again(ctx, func() error { _, err := s.values(ctx, statement, args...); return err })
 	if hasReason(err, tableNotFound) {
 		return nil
 	}

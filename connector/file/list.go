@@ -122,15 +122,15 @@ func readNames(root *os.Root, dir string) ([]string, error) {
 }
 
 // Sweep implements blob.Store: it removes unfinished files and empty folders.
-func (s *store) Sweep(ctx context.Context, prefix string) error {
+func (s *store) Sweep(ctx context.Context, prefix string, dead func(key string) bool) error {
 	root, err := s.folder()
 	if err != nil {
 		return err
 	}
-	return sweep(ctx, root, path.Clean(prefix))
+	return sweep(ctx, root, path.Clean(prefix), dead)
 }
 
-func sweep(ctx context.Context, root *os.Root, dir string) error {
+func sweep(ctx context.Context, root *os.Root, dir string, dead func(key string) bool) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -150,10 +150,10 @@ func sweep(ctx context.Context, root *os.Root, dir string) error {
 		name := path.Join(dir, d.Name())
 		switch {
 		case d.IsDir():
-			if err := sweep(ctx, root, name); err != nil {
+			if err := sweep(ctx, root, name, dead); err != nil {
 				return err
 			}
-		case hidden(name):
+		case hidden(name) && dead(path.Join(dir, written(d.Name()))):
 			if err := root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return fileError(name, err)
 			}

@@ -19,6 +19,15 @@ import (
 // tempPrefix begins the names of files that are being written. They are in no listing.
 const tempPrefix = ".lume-tmp-"
 
+// tempName is the name of a file as long as it is being written, and written the name that a file will get which has such a
+// name now.
+func tempName(name string) string { return tempPrefix + blob.Nonce() + "-" + name }
+
+func written(temp string) string {
+	_, name, _ := strings.Cut(strings.TrimPrefix(temp, tempPrefix), "-")
+	return name
+}
+
 // store is a folder as a blob.Store. The folder is opened when it is first needed.
 type store struct {
 	// allowed is the operator's root, within the folder's path in it.

@@ -52,7 +52,7 @@ func (s *store) create(ctx context.Context, key string) (*writer, error) {
 		if err := makeFolder(root, dir); err != nil {
 			return nil, fileError(key, err)
 		}
-		temp := path.Join(dir, tempPrefix+blob.Nonce())
+		temp := path.Join(dir, tempName(path.Base(key)))
 		f, err := root.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode)
 		if err == nil {
 			return &writer{ctx: ctx, root: root, key: key, temp: temp, file: f, buffer: bufio.NewWriterSize(f, writeBytes)}, nil

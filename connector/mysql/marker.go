@@ -15,22 +15,50 @@ func exists(ctx context.Context, s *session, t sqlload.Table) (bool, error) {
 	return n > 0, coded(ctx, err)
 }
 
-// readMarker reads the marker of a run, if it stands.
-func readMarker(ctx context.Context, s *session, plan sqlload.Plan, runID, target string) (out connector.Outcome, found bool, err error) {
+// readMarker reads what the marker of a run decides for a load or settlement with a fence.
+func readMarker(ctx context.Context, s *session, plan sqlload.Plan, runID, target string, fence int64) (out connector.Outcome, decided bool, err error) {
 	if found, err := exists(ctx, s, plan.Runs); err != nil || !found {
 		return out, false, err
 	}
-	var state string
+	var m sqlload.Marker
 	var receipt sql.NullString
-	err = s.QueryRowContext(ctx, plan.SelectMarker(), runID, target).Scan(&state, &receipt)
+	err = s.QueryRowContext(ctx, plan.SelectMarker(), runID, target).Scan(&m.State, &receipt, &m.Fence)
 	if err == sql.ErrNoRows {
 		return out, false, nil
 	}
 	if err != nil {
 		return out, false, coded(ctx, err)
 	}
-	out, err = sqlload.Found(state, receipt.String)
-	return out, true, err
+	m.Receipt = receipt.String
+	return m.Outcome(fence)
+}
+
+// execute runs statements, as part of the session's transaction if it has one.
+func (s *session) execute(ctx context.Context) sqlload.Exec {
+	return func(statement string, args ...any) (int64, error) {
+		n, err := s.exec(ctx, statement, args...)
+		return n, coded(ctx, err)
+	}
+}
+
+// evictEarlier ends the session of a load of the run into the target that has a lower fence and stands in the way: it has made
+// the marker and not yet committed, which only a read of what is not committed can see. A load that has not got there yet
+// holds nothing, and finds what has become of the run when it does.
+func (s *session) evictEarlier(ctx context.Context, plan sqlload.Plan, runID, target string, fence int64) error {
+	// It is that of the next statement alone.
+	if _, err := s.exec(ctx, "SET TRANSACTION ISOLATION LEVEL READ UNCOMMITTED"); err != nil {
+		return coded(ctx, err)
+	}
+	var m sqlload.Marker
+	var receipt sql.NullString
+	err := s.QueryRowContext(ctx, plan.SelectMarker(), runID, target).Scan(&m.State, &receipt, &m.Fence)
+	if err == sql.ErrNoRows {
+		return nil
+	}
+	if err != nil || m.State != sqlload.Loading || m.Fence >= fence {
+		return coded(ctx, err)
+	}
+	return evict(ctx, s.Conn, loadLock(plan, runID, target, m.Fence))
 }
 
 // createTables creates the tables that are missing, before the transaction: CREATE TABLE commits. An empty table is nothing of

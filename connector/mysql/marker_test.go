@@ -45,7 +45,7 @@ func TestAnAbortedRunCannotCommitLate(t *testing.T) {
 		}()
 		<-standing
 
-		out, err := b.link.Settle(t.Context(), "run_1", "x:v1", zombie.Target)
+		out, err := b.link.Settle(t.Context(), loadtest.Settlement("run_1", zombie.Target, 5))
 		require.NoError(t, err)
 		require.False(t, out.Committed)
 		close(release)
@@ -89,14 +89,14 @@ func TestSettleTwiceIsSettleOnceAndNeedsNoTable(t *testing.T) {
 	schema := b.server.Database + "_nowhere"
 	target := spec(connector.Append, schema+".things", loadtest.Columns(t, "id", "int64"))
 	for range 2 {
-		out, err := b.link.Settle(t.Context(), "run_1", "x:v1", target)
+		out, err := b.link.Settle(t.Context(), loadtest.Settlement("run_1", target, 5))
 		require.NoError(t, err)
 		require.False(t, out.Committed)
 	}
 	b.exec("CREATE DATABASE " + schema)
 	b.atEnd("DROP DATABASE " + schema)
 	for range 2 {
-		out, err := b.link.Settle(t.Context(), "run_1", "x:v1", target)
+		out, err := b.link.Settle(t.Context(), loadtest.Settlement("run_1", target, 5))
 		require.NoError(t, err)
 		require.False(t, out.Committed)
 	}

@@ -10,8 +10,8 @@ import (
 )
 
 // Settle implements connector.Target.
-func (c *Connector) Settle(ctx context.Context, runID, flowVersion string, spec connector.TargetSpec) (connector.Outcome, error) {
-	plan, err := c.plan(spec)
+func (c *Connector) Settle(ctx context.Context, settlement connector.Settlement) (connector.Outcome, error) {
+	plan, err := c.plan(settlement.Target)
 	if err != nil {
 		return connector.Outcome{}, err
 	}
@@ -36,22 +36,15 @@ func (c *Connector) Settle(ctx context.Context, runID, flowVersion string, spec 
 			return connector.Outcome{}, coded(ctx, err)
 		}
 	}
-	if err := evict(ctx, s.Conn, runLock(plan, runID, spec.Name)); err != nil {
+	if err := s.evictEarlier(ctx, plan, settlement.RunID, settlement.Target.Name, settlement.Fence); err != nil {
 		return connector.Outcome{}, err
 	}
 	// One statement is one transaction. It waits for a load that has not ended.
-	inserted, err := s.exec(ctx, plan.InsertMarker(), sqlload.AbortArgs(runID, flowVersion, spec.Name)...)
-	if err != nil {
-		return connector.Outcome{}, coded(ctx, err)
+	aborted, err := plan.Abort(settlement, s.execute(ctx))
+	if err != nil || aborted {
+		return connector.Outcome{}, err
 	}
-	if inserted == 1 {
-		return connector.Outcome{}, nil
-	}
-	out, _, err := readMarker(ctx, s, plan, runID, spec.Name)
-	if errors.Is(err, connector.ErrAborted) {
-		return connector.Outcome{}, nil
-	}
-	return out, err
+	return sqlload.Settled(readMarker(ctx, s, plan, settlement.RunID, settlement.Target.Name, settlement.Fence))
 }
 
 // commitLost is a COMMIT without an answer.
@@ -105,7 +98,7 @@ func (c *Connector) commitOutcome(ctx context.Context, l *loader) (out connector
 		return out, false, err
 	}
 	defer s.close(ctx)
-	out, found, err = readMarker(ctx, s, l.plan, l.load.RunID, l.load.Target.Name)
+	out, found, err = readMarker(ctx, s, l.plan, l.load.RunID, l.load.Target.Name, l.load.Fence)
 	out.Existing = false
 	return out, found, err
 }

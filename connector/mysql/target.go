@@ -9,26 +9,9 @@ import (
 	"github.com/lume-data/lume/connector/internal/sqlload"
 )
 
-// runLock is the name of the lock that a load of a run into a target holds, and attemptLock of that which says which attempt
-// it is.
-func runLock(plan sqlload.Plan, runID, target string) string {
-	return lockName("run", plan.Runs.Schema, runID, target)
-}
-
-func attemptLock(run string, attempt int32) string {
-	return run + "/" + strconv.FormatInt(int64(attempt), 10)
-}
-
-// maxEarlier bounds how many earlier attempts are looked for.
-const maxEarlier = 100
-
-// earlierLocks are the locks of the attempts before one.
-func earlierLocks(run string, attempt int32) []string {
-	var names []string
-	for n := max(attempt-maxEarlier, 1); n < attempt; n++ {
-		names = append(names, attemptLock(run, n))
-	}
-	return names
+// loadLock is the name of the lock by which the session of a load with a fence is found.
+func loadLock(plan sqlload.Plan, runID, target string, fence int64) string {
+	return lockName("run", plan.Runs.Schema, runID, target) + "/" + strconv.FormatInt(fence, 10)
 }
 
 // loader is one load in one session.
@@ -49,14 +32,13 @@ func (c *Connector) Load(ctx context.Context, load connector.Load) (connector.Ou
 	if err != nil {
 		return connector.Outcome{}, err
 	}
-	run := runLock(plan, load.RunID, load.Target.Name)
-	s, err := c.connect(ctx, attemptLock(run, load.Attempt))
+	s, err := c.connect(ctx, loadLock(plan, load.RunID, load.Target.Name, load.Fence))
 	if err != nil {
 		return connector.Outcome{}, err
 	}
 	defer s.close(ctx)
 	l := &loader{session: s, load: load, plan: s.speak(plan), refusals: sqlload.NewRefusals(load)}
-	if out, found, err := readMarker(ctx, s, l.plan, load.RunID, load.Target.Name); err != nil || found {
+	if out, decided, err := readMarker(ctx, s, l.plan, load.RunID, load.Target.Name, load.Fence); err != nil || decided {
 		return out, err
 	}
 	if !s.localInfile {
@@ -68,10 +50,7 @@ func (c *Connector) Load(ctx context.Context, load connector.Load) (connector.Ou
 	if err := l.describe(ctx); err != nil {
 		return connector.Outcome{}, err
 	}
-	if err := evict(ctx, s.Conn, earlierLocks(run, load.Attempt)...); err != nil {
-		return connector.Outcome{}, err
-	}
-	if err := s.lock(ctx, run); err != nil {
+	if err := s.evictEarlier(ctx, l.plan, load.RunID, load.Target.Name, load.Fence); err != nil {
 		return connector.Outcome{}, err
 	}
 	out, err := l.run(ctx)
@@ -115,13 +94,12 @@ func (l *loader) run(ctx context.Context) (connector.Outcome, error) {
 		}
 	}
 	defer l.rollback(ctx)
-	inserted, err := l.exec(ctx, l.plan.InsertMarker(), sqlload.MarkerArgs(l.load)...)
+	claimed, err := l.plan.Claim(l.load, l.execute(ctx))
 	if err != nil {
-		return connector.Outcome{}, coded(ctx, err)
+		return connector.Outcome{}, err
 	}
-	if inserted == 0 {
-		out, _, err := readMarker(ctx, l.session, l.plan, l.load.RunID, l.load.Target.Name)
-		return out, err
+	if !claimed {
+		return sqlload.Unclaimed(readMarker(ctx, l.session, l.plan, l.load.RunID, l.load.Target.Name, l.load.Fence))
 	}
 	written, err := l.rows(ctx)
 	if err != nil {

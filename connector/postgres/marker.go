@@ -21,25 +21,24 @@ func exists(ctx context.Context, conn *pgx.Conn, t sqlload.Table) (bool, error) 
 	return found, coded(ctx, err)
 }
 
-// readMarker reads the marker of a run, if it stands.
-func readMarker(ctx context.Context, conn *pgx.Conn, plan sqlload.Plan, runID, target string) (out connector.Outcome, found bool, err error) {
+// readMarker reads what the marker of a run decides for a load or settlement with a fence.
+func readMarker(ctx context.Context, conn *pgx.Conn, plan sqlload.Plan, runID, target string, fence int64) (out connector.Outcome, decided bool, err error) {
 	if found, err := exists(ctx, conn, plan.Runs); err != nil || !found {
 		return out, false, err
 	}
-	var state string
+	var m sqlload.Marker
 	var receipt *string
-	err = conn.QueryRow(ctx, plan.SelectMarker(), runID, target).Scan(&state, &receipt)
+	err = conn.QueryRow(ctx, plan.SelectMarker(), runID, target).Scan(&m.State, &receipt, &m.Fence)
 	if err == pgx.ErrNoRows {
 		return out, false, nil
 	}
 	if err != nil {
 		return out, false, coded(ctx, err)
 	}
-	if receipt == nil {
-		receipt = new(string)
+	if receipt != nil {
+		m.Receipt = *receipt
 	}
-	out, err = sqlload.Found(state, *receipt)
-	return out, true, err
+	return m.Outcome(fence)
 }
 
 // createTables creates the tables that are missing, in a transaction of its own: an empty table is nothing of the run, and
@@ -77,6 +76,14 @@ func createTables(ctx context.Context, conn *pgx.Conn, plan sqlload.Plan, target
 	return create(ctx, conn, missing)
 }
 
+// execute runs statements in a session, as part of its transaction if it has one.
+func execute(ctx context.Context, conn *pgx.Conn) sqlload.Exec {
+	return func(statement string, args ...any) (int64, error) {
+		tag, err := conn.Exec(ctx, statement, args...)
+		return tag.RowsAffected(), coded(ctx, err)
+	}
+}
+
 // create runs CREATE TABLE statements, one load at a time, since IF NOT EXISTS does not keep two sessions apart.
 func create(ctx context.Context, conn *pgx.Conn, statements []string) error {
 	return coded(ctx, pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{AccessMode: pgx.ReadWrite}, func(tx pgx.Tx) error {
@@ -96,24 +103,24 @@ func create(ctx context.Context, conn *pgx.Conn, statements []string) error {
 }
 
 const (
-	// evictQuery ends sessions of the run whose attempt is below the second parameter. A worker that was stopped in the
+	// evictQuery ends the sessions with a prefix whose fence is below the second parameter. A worker that was stopped in the
 	// middle of a COPY holds its transaction, and with it the run's marker, until its session ends.
 	evictQuery = `
 SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_stat_activity
- WHERE pid <> pg_backend_pid() AND usename = current_user AND datname = current_database()
-   AND starts_with(application_name, $1) AND substr(application_name, length($1) + 1) ~ '^[0-9]{1,9}$'
-   AND substr(application_name, length($1) + 1)::int < $2`
+ WHERE pid <> pg_backend_pid() AND usename = current_user AND datname = current_database() AND starts_with(application_name, $1)
+   AND CASE WHEN substr(application_name, length($1) + 1) ~ '^[0-9]{1,19}$'
+       THEN substr(application_name, length($1) + 1)::numeric < $2::bigint ELSE false END`
 	evictPause    = 20 * time.Millisecond
 	evictDeadline = 10 * time.Second
 )
 
-// evict ends the sessions of earlier attempts of a run and waits until they are gone, so that none of them can commit any
-// more, or has.
-func evict(ctx context.Context, conn *pgx.Conn, runID string, before int32) error {
+// evict ends the sessions of a run's loads into a target that have a lower fence, and waits until they are gone, so that none
+// of them can commit any more, or has. Loads of the run into other targets go on.
+func evict(ctx context.Context, conn *pgx.Conn, runID, target string, before int64) error {
 	deadline := time.Now().Add(evictDeadline)
 	for {
 		var ended int64
-		if err := conn.QueryRow(ctx, evictQuery, applicationPrefix(runID), before).Scan(&ended); err != nil {
+		if err := conn.QueryRow(ctx, evictQuery, applicationPrefix(runID, target), before).Scan(&ended); err != nil {
 			return coded(ctx, err)
 		}
 		// A session that stays is waited for at the marker.

@@ -45,7 +45,7 @@ func TestAnAbortedRunCannotCommitLate(t *testing.T) {
 		}()
 		<-standing
 
-		out, err := b.link.Settle(t.Context(), "run_1", "x:v1", zombie.Target)
+		out, err := b.link.Settle(t.Context(), loadtest.Settlement("run_1", zombie.Target, 5))
 		require.NoError(t, err)
 		require.False(t, out.Committed)
 		close(release)
@@ -89,7 +89,7 @@ func TestSettleFindsACommittedLoad(t *testing.T) {
 	columns := loadtest.Columns(t, "id", "int64")
 	l := loadtest.New("run_1", spec(connector.Append, "things", columns), &loadtest.Rows{Batch: loadtest.Batch(t, columns, []any{0, 1})})
 	committed := b.load(l)
-	out, err := b.link.Settle(t.Context(), "run_1", "x:v1", l.Target)
+	out, err := b.link.Settle(t.Context(), loadtest.Settlement("run_1", l.Target, 5))
 	require.NoError(t, err)
 	require.True(t, out.Committed)
 	require.True(t, out.Existing)
@@ -101,13 +101,13 @@ func TestSettleTwiceIsSettleOnceAndNeedsNoTable(t *testing.T) {
 	b := setup(t)
 	target := spec(connector.Append, "nowhere.things", loadtest.Columns(t, "id", "int64"))
 	for range 2 {
-		out, err := b.link.Settle(t.Context(), "run_1", "x:v1", target)
+		out, err := b.link.Settle(t.Context(), loadtest.Settlement("run_1", target, 5))
 		require.NoError(t, err)
 		require.False(t, out.Committed)
 	}
 	b.exec("CREATE SCHEMA nowhere")
 	for range 2 {
-		out, err := b.link.Settle(t.Context(), "run_1", "x:v1", target)
+		out, err := b.link.Settle(t.Context(), loadtest.Settlement("run_1", target, 5))
 		require.NoError(t, err)
 		require.False(t, out.Committed)
 	}

@@ -3,7 +3,6 @@ package postgres
 import (
 	"context"
 	"errors"
-	"math"
 	"time"
 
 	"github.com/lume-data/lume/connector"
@@ -11,13 +10,13 @@ import (
 )
 
 // Settle implements connector.Target.
-func (c *Connector) Settle(ctx context.Context, runID, flowVersion string, spec connector.TargetSpec) (connector.Outcome, error) {
+func (c *Connector) Settle(ctx context.Context, settlement connector.Settlement) (connector.Outcome, error) {
 	conn, err := c.connect(ctx, "lume/settle")
 	if err != nil {
 		return connector.Outcome{}, err
 	}
 	defer closeConn(ctx, conn)
-	plan, err := planFor(ctx, conn, spec)
+	plan, err := planFor(ctx, conn, settlement.Target)
 	if err != nil {
 		return connector.Outcome{}, err
 	}
@@ -35,25 +34,18 @@ func (c *Connector) Settle(ctx context.Context, runID, flowVersion string, spec 
 			return connector.Outcome{}, err
 		}
 	}
-	if err := evict(ctx, conn, runID, math.MaxInt32); err != nil {
+	if err := evict(ctx, conn, settlement.RunID, settlement.Target.Name, settlement.Fence); err != nil {
 		return connector.Outcome{}, err
 	}
 	// One statement is one transaction. It waits for a load that has not ended.
 	if _, err := conn.Exec(ctx, "SET lock_timeout = '30s'"); err != nil {
 		return connector.Outcome{}, coded(ctx, err)
 	}
-	tag, err := conn.Exec(ctx, plan.InsertMarker(), sqlload.AbortArgs(runID, flowVersion, spec.Name)...)
-	if err != nil {
-		return connector.Outcome{}, coded(ctx, err)
+	aborted, err := plan.Abort(settlement, execute(ctx, conn))
+	if err != nil || aborted {
+		return connector.Outcome{}, err
 	}
-	if tag.RowsAffected() == 1 {
-		return connector.Outcome{}, nil
-	}
-	out, _, err := readMarker(ctx, conn, plan, runID, spec.Name)
-	if errors.Is(err, connector.ErrAborted) {
-		return connector.Outcome{}, nil
-	}
-	return out, err
+	return sqlload.Settled(readMarker(ctx, conn, plan, settlement.RunID, settlement.Target.Name, settlement.Fence))
 }
 
 // commitLost is a COMMIT without an answer.
@@ -106,7 +98,7 @@ func (c *Connector) commitOutcome(ctx context.Context, l *loader, pid uint32) (o
 	}
 	defer closeConn(ctx, conn)
 	// The old session must be gone, or it could commit after the look.
-	if err := evict(ctx, conn, l.load.RunID, l.load.Attempt+1); err != nil {
+	if err := evict(ctx, conn, l.load.RunID, l.load.Target.Name, l.load.Fence+1); err != nil {
 		return out, false, err
 	}
 	var alive bool
@@ -118,7 +110,7 @@ func (c *Connector) commitOutcome(ctx context.Context, l *loader, pid uint32) (o
 	if alive {
 		return out, false, &connector.Error{Kind: connector.KindUnavailable, Reason: "COMMIT_UNKNOWN", Message: "the session that commits is still there"}
 	}
-	out, found, err = readMarker(ctx, conn, l.plan, l.load.RunID, l.load.Target.Name)
+	out, found, err = readMarker(ctx, conn, l.plan, l.load.RunID, l.load.Target.Name, l.load.Fence)
 	out.Existing = false
 	return out, found, err
 }

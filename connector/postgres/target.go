@@ -2,6 +2,8 @@ package postgres
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"math"
@@ -25,11 +27,15 @@ const (
 // stage is the temporary table that upsert and replace load first.
 var stage = sqlload.Table{Schema: "pg_temp", Name: "_lume_load"}
 
-// applicationPrefix names the sessions of a run; an attempt's number follows.
-func applicationPrefix(runID string) string { return "lume/" + runID + "/" }
+// applicationPrefix names the sessions of a run's loads into one target; a load's fence follows. The server cuts names off
+// after 63 bytes, which is what a run's id and the longest fence leave for the target.
+func applicationPrefix(runID, target string) string {
+	sum := sha256.Sum256([]byte(target))
+	return "lume/" + runID + "/" + hex.EncodeToString(sum[:])[:7] + "/"
+}
 
 func application(load connector.Load) string {
-	return fmt.Sprintf("%s%d", applicationPrefix(load.RunID), load.Attempt)
+	return fmt.Sprintf("%s%d", applicationPrefix(load.RunID, load.Target.Name), load.Fence)
 }
 
 // loader is one load on one connection.
@@ -55,7 +61,7 @@ func (c *Connector) Load(ctx context.Context, load connector.Load) (connector.Ou
 	if err != nil {
 		return connector.Outcome{}, err
 	}
-	if out, found, err := readMarker(ctx, conn, plan, load.RunID, load.Target.Name); err != nil || found {
+	if out, decided, err := readMarker(ctx, conn, plan, load.RunID, load.Target.Name, load.Fence); err != nil || decided {
 		return out, err
 	}
 	if err := createTables(ctx, conn, plan, load.Target.Create); err != nil {
@@ -65,7 +71,7 @@ func (c *Connector) Load(ctx context.Context, load connector.Load) (connector.Ou
 	if err := l.describe(ctx); err != nil {
 		return connector.Outcome{}, err
 	}
-	if err := evict(ctx, conn, load.RunID, load.Attempt); err != nil {
+	if err := evict(ctx, conn, load.RunID, load.Target.Name, load.Fence); err != nil {
 		return connector.Outcome{}, err
 	}
 	out, err := l.run(ctx)
@@ -117,13 +123,12 @@ func (l *loader) run(ctx context.Context) (connector.Outcome, error) {
 	if err := script(ctx, l.conn, settings(ctx)); err != nil {
 		return connector.Outcome{}, coded(ctx, err)
 	}
-	tag, err := tx.Exec(ctx, l.plan.InsertMarker(), sqlload.MarkerArgs(l.load)...)
+	claimed, err := l.plan.Claim(l.load, execute(ctx, l.conn))
 	if err != nil {
-		return connector.Outcome{}, coded(ctx, err)
+		return connector.Outcome{}, err
 	}
-	if tag.RowsAffected() == 0 {
-		out, _, err := readMarker(ctx, l.conn, l.plan, l.load.RunID, l.load.Target.Name)
-		return out, err
+	if !claimed {
+		return sqlload.Unclaimed(readMarker(ctx, l.conn, l.plan, l.load.RunID, l.load.Target.Name, l.load.Fence))
 	}
 	written, err := l.rows(ctx)
 	if err != nil {
@@ -139,7 +144,7 @@ func (l *loader) run(ctx context.Context) (connector.Outcome, error) {
 	if err != nil {
 		return connector.Outcome{}, err
 	}
-	tag, err = tx.Exec(ctx, l.plan.CommitMarker(), string(receipt), l.load.RunID, l.load.Target.Name, l.load.Fence)
+	tag, err := tx.Exec(ctx, l.plan.CommitMarker(), string(receipt), l.load.RunID, l.load.Target.Name, l.load.Fence)
 	if err != nil {
 		return connector.Outcome{}, coded(ctx, err)
 	}

@@ -267,7 +267,7 @@ func TestLargeObjectsAreUploadedInPartsAndLeftoversSwept(t *testing.T) {
 	require.NoError(t, err)
 	put(t, srv, "out/run_id=run_killed/mapped/part-00001-1-1-aa.csv", "left")
 	require.NotEmpty(t, uploads(t, srv, "out/"))
-	out, err := target.Settle(t.Context(), "run_killed", "flow:v1", spec)
+	out, err := target.Settle(t.Context(), connector.Settlement{RunID: "run_killed", FlowVersion: "flow:v1", Fence: 5, Target: spec})
 	require.NoError(t, err)
 	require.False(t, out.Committed)
 	require.Empty(t, uploads(t, srv, "out/"))

@@ -180,7 +180,7 @@ func (s *store) look(ctx context.Context) error {
 }
 
 // sweep aborts multipart uploads below a prefix that processes have left when they were killed.
-func (s *store) sweep(ctx context.Context, prefix string) error {
+func (s *store) sweep(ctx context.Context, prefix string, dead func(key string) bool) error {
 	pages := awss3.NewListMultipartUploadsPaginator(s.client, &awss3.ListMultipartUploadsInput{
 		Bucket: aws.String(s.bucket), Prefix: aws.String(prefix),
 	})
@@ -190,7 +190,7 @@ func (s *store) sweep(ctx context.Context, prefix string) error {
 			return s.errors.object(err, prefix, true)
 		}
 		for _, u := range page.Uploads {
-			if !strings.HasPrefix(aws.ToString(u.Key), prefix) {
+			if key := aws.ToString(u.Key); !strings.HasPrefix(key, prefix) || !dead(key) {
 				continue
 			}
 			_, err := s.client.AbortMultipartUpload(ctx, &awss3.AbortMultipartUploadInput{

@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/lume-data/lume/connector"
+	"github.com/lume-data/lume/connector/internal/sqlload"
 	"github.com/lume-data/lume/connector/snowflake/snowflaketest"
 )
 
@@ -37,9 +38,9 @@ type account struct {
 
 	mu      sync.Mutex
 	tables  map[string]bool
-	seeded  bool                 // The fence has its row.
-	markers map[string][2]string // State and receipt by run and target.
-	rows    int                  // In the target.
+	seeded  bool                      // The fence has its row.
+	markers map[string]sqlload.Marker // By run and target.
+	rows    int                       // In the target.
 	rejects int
 	open    map[int]*transaction // By session.
 	staged  map[int][]int64      // Ordinals in the temporary table, by session.
@@ -51,13 +52,13 @@ type account struct {
 type transaction struct {
 	fenced, replaced bool
 	rows, rejects    int
-	markers          map[string][2]string
+	markers          map[string]sqlload.Marker
 }
 
 func newAccount(t testing.TB) *account {
 	t.Helper()
 	a := &account{
-		t: t, dir: t.TempDir(), tables: map[string]bool{}, markers: map[string][2]string{}, open: map[int]*transaction{}, staged: map[int][]int64{},
+		t: t, dir: t.TempDir(), tables: map[string]bool{}, markers: map[string]sqlload.Marker{}, open: map[int]*transaction{}, staged: map[int][]int64{},
 		fence: make(chan struct{}, 1), repeats: map[string]snowflaketest.Answer{}, bad: func(int64) int { return 0 },
 		target: [][]string{{"id", "NUMBER", "NO"}, {"name", "TEXT", "YES"}},
 	}
@@ -132,7 +133,7 @@ func (a *account) answer(st snowflaketest.Statement) snowflaketest.Answer { //no
 	case strings.Contains(sql, "INFORMATION_SCHEMA."):
 		return a.describe(st)
 	case sql == "BEGIN":
-		a.open[st.Session] = &transaction{markers: map[string][2]string{}}
+		a.open[st.Session] = &transaction{markers: map[string]sqlload.Marker{}}
 	case sql == "ROLLBACK":
 		a.end(st.Session)
 	case sql == "COMMIT":
@@ -145,17 +146,17 @@ func (a *account) answer(st snowflaketest.Statement) snowflaketest.Answer { //no
 		if _, stands := a.markers[key]; stands {
 			return snowflaketest.Changed("inserted", "0")
 		}
-		tx.markers[key] = [2]string{st.Args[2], ""}
+		tx.markers[key] = sqlload.Marker{State: st.Args[2], Fence: a.number(st.Args[6])}
 		return snowflaketest.Changed("inserted", "1")
 	case strings.HasPrefix(sql, `UPDATE "PUBLIC"."_lume_runs"`):
-		tx.markers[st.Args[1]+"/"+st.Args[2]] = [2]string{"committed", st.Args[0]}
-		return snowflaketest.Changed("updated", "1")
-	case strings.HasPrefix(sql, `SELECT "state", "receipt"`):
-		marker, stands := a.markers[st.Args[0]+"/"+st.Args[1]]
+		return snowflaketest.Changed("updated", a.update(st, tx))
+	case strings.HasPrefix(sql, `SELECT "state", "receipt", "fence"`):
+		names := []string{"state", "receipt", "fence"}
+		m, stands := a.markers[st.Args[0]+"/"+st.Args[1]]
 		if !stands {
-			return snowflaketest.Text([]string{"state", "receipt"})
+			return snowflaketest.Text(names)
 		}
-		return snowflaketest.Text([]string{"state", "receipt"}, marker[:])
+		return snowflaketest.Text(names, []string{m.State, m.Receipt, fmt.Sprint(m.Fence)})
 	case strings.HasPrefix(sql, "DELETE FROM "):
 		tx.replaced = true
 		return snowflaketest.Changed("deleted", "0")
@@ -180,6 +181,34 @@ func (a *account) answer(st snowflaketest.Statement) snowflaketest.Answer { //no
 		return snowflaketest.Fail(1003, "42000", "driver text: unknown statement "+sql)
 	}
 	return snowflaketest.Text([]string{"status"}, []string{"Statement executed successfully."})
+}
+
+// update changes a marker as one of the three statements does, and returns how many rows it affects.
+func (a *account) update(st snowflaketest.Statement, tx *transaction) string {
+	n := len(st.Args)
+	key, fence := st.Args[n-3]+"/"+st.Args[n-2], a.number(st.Args[n-1])
+	stands := a.markers[key]
+	switch {
+	case strings.Contains(st.SQL, `SET "state" = 'committed'`):
+		if m := tx.markers[key]; m.State != sqlload.Loading || m.Fence != fence {
+			return "0"
+		}
+		tx.markers[key] = sqlload.Marker{State: sqlload.Committed, Receipt: st.Args[0], Fence: fence}
+	case stands.State != sqlload.Aborted || stands.Fence >= fence:
+		return "0"
+	case strings.Contains(st.SQL, `SET "state" = ?`):
+		tx.markers[key] = sqlload.Marker{State: st.Args[0], Fence: fence}
+	default:
+		tx.markers[key] = sqlload.Marker{State: sqlload.Aborted, Fence: fence}
+	}
+	return "1"
+}
+
+// number reads a parameter.
+func (a *account) number(text string) int64 {
+	n, err := strconv.ParseInt(text, 10, 64)
+	require.NoError(a.t, err)
+	return n
 }
 
 // within are the staged rows of a range, whose bounds are the statement's parameters.

@@ -266,7 +266,7 @@ func TestASettlementWaitsForTheLoadThatHoldsTheFence(t *testing.T) {
 	<-held
 	var settled atomic.Bool
 	wg.Go(func() {
-		out, err := link.Settle(t.Context(), "run_1", "x:v1", people(connector.Append))
+		out, err := link.Settle(t.Context(), loadtest.Settlement("run_1", people(connector.Append), 5))
 		settled.Store(true)
 		require.NoError(t, err)
 		require.True(t, out.Committed)
@@ -283,7 +283,7 @@ func TestAnAbortedRunDoesNotLoad(t *testing.T) {
 	a := newAccount(t)
 	link := connect(t, a.Server)
 	for range 2 {
-		out, err := link.Settle(t.Context(), "run_1", "x:v1", people(connector.Append))
+		out, err := link.Settle(t.Context(), loadtest.Settlement("run_1", people(connector.Append), 5))
 		require.NoError(t, err)
 		require.False(t, out.Committed)
 	}
@@ -301,7 +301,7 @@ func TestARunWithoutAMarkersTableAndTheMeansToCreateItIsSettled(t *testing.T) {
 		}
 		return snowflaketest.Answer{}, false
 	}
-	out, err := connect(t, a.Server).Settle(t.Context(), "run_1", "x:v1", people(connector.Append))
+	out, err := connect(t, a.Server).Settle(t.Context(), loadtest.Settlement("run_1", people(connector.Append), 5))
 	require.NoError(t, err)
 	require.Equal(t, connector.Outcome{}, out)
 	_, err = connect(t, a.Server).Load(t.Context(), persons(t, "run_1", people(connector.Append), 5).Load)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"strconv"
 
 	"github.com/lume-data/lume/connector"
 	"github.com/lume-data/lume/connector/internal/sqlload"
@@ -66,25 +67,36 @@ func (s *session) rollback(ctx context.Context) {
 	_ = s.exec(ctx, "ROLLBACK")
 }
 
-// insertMarker inserts a marker unless one stands. It is called under the fence.
-func (s *session) insertMarker(ctx context.Context, plan sqlload.Plan, runID, target string, args []any) (bool, error) {
-	inserted, err := s.changed(ctx, plan.InsertMarker(), append(args, runID, target)...)
-	return inserted > 0, err
+// execute runs statements that change markers. It is used under the fence.
+func (s *session) execute(ctx context.Context) sqlload.Exec {
+	return func(statement string, args ...any) (int64, error) { return s.changed(ctx, statement, args...) }
 }
 
 // readMarker reads the marker of a run, if it stands. The table of markers must exist.
-func (s *session) readMarker(ctx context.Context, plan sqlload.Plan, runID, target string) (out connector.Outcome, found bool, err error) {
+func (s *session) readMarker(ctx context.Context, plan sqlload.Plan, runID, target string) (sqlload.Marker, error) {
 	rows, err := s.records(ctx, plan.SelectMarker(), runID, target)
 	if err != nil || len(rows) == 0 {
-		return out, false, err
+		return sqlload.Marker{}, err
 	}
-	out, err = sqlload.Found(rows[0]["state"], rows[0]["receipt"])
-	return out, true, err
+	m := sqlload.Marker{State: rows[0]["state"], Receipt: rows[0]["receipt"]}
+	if m.Fence, err = strconv.ParseInt(rows[0]["fence"], 10, 64); err != nil {
+		return sqlload.Marker{}, unexpected("the fence of a marker is no number")
+	}
+	return m, nil
 }
 
-// unstage removes the files of a run that is decided. It is no error if they stay: nothing reads them.
-func (c *Connector) unstage(ctx context.Context, s *session, runID, target string) {
-	if err := s.exec(ctx, "REMOVE "+stagePath(runID, target)); err != nil {
-		c.log.WarnContext(ctx, "staged files are left", "path", stagePath(runID, target), "error", err)
+// decision reads what the marker of a run decides for a load or settlement with a fence.
+func (s *session) decision(ctx context.Context, plan sqlload.Plan, runID, target string, fence int64) (out connector.Outcome, decided bool, err error) {
+	m, err := s.readMarker(ctx, plan, runID, target)
+	if err != nil {
+		return out, false, err
+	}
+	return m.Outcome(fence)
+}
+
+// unstage removes the files below a path that no load will read any more. It is no error if they stay: nothing reads them.
+func (c *Connector) unstage(ctx context.Context, s *session, path string) {
+	if err := s.exec(ctx, "REMOVE "+path); err != nil {
+		c.log.WarnContext(ctx, "staged files are left", "path", path, "error", err)
 	}
 }

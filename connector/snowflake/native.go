@@ -18,6 +18,7 @@ var dialect = sqlload.Dialect{
 	Quote: sqlload.DoubleQuote, Param: func(int) string { return "?" }, Type: createdType, Now: "CURRENT_TIMESTAMP()",
 	Text: "VARCHAR", BigInt: "NUMBER(19,0)", JSON: "VARCHAR", Bytes: "BINARY", Instant: "TIMESTAMP_LTZ(9)",
 	// Two more parameters follow those of the values: run and target.
+	KeysAgain: true,
 	InsertNew: func(table, names, values string, keys []string) string {
 		return fmt.Sprintf("INSERT INTO %s (%s) SELECT %s WHERE NOT EXISTS (SELECT 1 FROM %s WHERE %s = ? AND %s = ?)",
 			table, names, values, table, sqlload.DoubleQuote(keys[0]), sqlload.DoubleQuote(keys[1]))

@@ -42,7 +42,7 @@ func (l *loader) rejects(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	g, err := l.newStage(stagePath(l.load.RunID, l.load.Target.Name), stagedSchema(len(sqlload.RejectColumns)))
+	g, err := l.newStage(l.folder, stagedSchema(len(sqlload.RejectColumns)))
 	if err != nil {
 		return errors.Join(err, source.Close())
 	}

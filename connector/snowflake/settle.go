@@ -10,13 +10,13 @@ import (
 )
 
 // Settle implements connector.Target.
-func (c *Connector) Settle(ctx context.Context, runID, flowVersion string, spec connector.TargetSpec) (connector.Outcome, error) {
-	s, err := c.connect(ctx, tag(runID))
+func (c *Connector) Settle(ctx context.Context, settlement connector.Settlement) (connector.Outcome, error) {
+	s, err := c.connect(ctx, tag(settlement.RunID))
 	if err != nil {
 		return connector.Outcome{}, err
 	}
 	defer s.close()
-	plan, err := sqlload.NewPlan(dialect, s.schema, spec)
+	plan, err := sqlload.NewPlan(dialect, s.schema, settlement.Target)
 	if err != nil {
 		return connector.Outcome{}, err
 	}
@@ -32,31 +32,40 @@ func (c *Connector) Settle(ctx context.Context, runID, flowVersion string, spec 
 		}
 		return connector.Outcome{}, err
 	}
-	out, err := s.abort(ctx, plan, runID, flowVersion, spec.Name)
-	if err == nil {
-		c.unstage(ctx, s, runID, spec.Name)
+	out, dead, err := s.abort(ctx, plan, settlement)
+	if dead != "" {
+		c.unstage(ctx, s, dead)
 	}
 	return out, err
 }
 
-// abort commits an aborted marker, or returns what another has committed.
-func (s *session) abort(ctx context.Context, plan sqlload.Plan, runID, flowVersion, target string) (connector.Outcome, error) {
+// abort commits an aborted marker, or returns what another has committed, and the path of staged files that no load needs any
+// more.
+func (s *session) abort(ctx context.Context, plan sqlload.Plan, settlement connector.Settlement) (out connector.Outcome, dead string, err error) {
+	runID, target := settlement.RunID, settlement.Target.Name
 	if err := s.begin(ctx, plan); err != nil {
-		return connector.Outcome{}, err
+		return out, "", err
 	}
 	defer s.rollback(ctx)
-	inserted, err := s.insertMarker(ctx, plan, runID, target, sqlload.AbortArgs(runID, flowVersion, target))
+	stood, err := s.readMarker(ctx, plan, runID, target)
 	if err != nil {
-		return connector.Outcome{}, err
+		return out, "", err
 	}
-	if inserted {
-		return connector.Outcome{}, coded(ctx, s.commit(ctx))
+	if stood.State == sqlload.Committed {
+		dead = stagePath(runID, target)
 	}
-	out, _, err := s.readMarker(ctx, plan, runID, target)
-	if errors.Is(err, connector.ErrAborted) {
-		return connector.Outcome{}, nil
+	if out, decided, err := stood.Outcome(settlement.Fence); decided {
+		out, err = sqlload.Settled(out, decided, err)
+		return out, dead, err
 	}
-	return out, err
+	// Under the fence nothing can come in between.
+	if _, err := plan.Abort(settlement, s.execute(ctx)); err != nil {
+		return out, "", err
+	}
+	if err := s.commit(ctx); err != nil {
+		return out, "", coded(ctx, err)
+	}
+	return out, stageFolder(runID, target, stood.Fence), nil
 }
 
 // commitLost is a COMMIT without an answer.
@@ -117,7 +126,7 @@ func (c *Connector) commitOutcome(ctx context.Context, l *loader) (out connector
 		return out, false, err
 	}
 	defer s.rollback(ctx)
-	out, found, err = s.readMarker(ctx, l.plan, l.load.RunID, l.load.Target.Name)
+	out, found, err = s.decision(ctx, l.plan, l.load.RunID, l.load.Target.Name, l.load.Fence)
 	out.Existing = false
 	return out, found, err
 }

@@ -86,6 +86,13 @@ func stagePath(runID, target string) string {
 	return "@~/lume/" + plain(runID) + "/" + plain(target) + "/"
 }
 
+// stageFolder is where loads put their files that take the place of an aborted marker with a fence, or of none, for 0. All
+// attempts of one resumption share it. A settlement removes the folder of the marker that it has raised: a load that is claimed
+// after it puts its files elsewhere.
+func stageFolder(runID, target string, aborted int64) string {
+	return stagePath(runID, target) + strconv.FormatInt(aborted, 10) + "/"
+}
+
 // plain returns a name as it is if a stage's path can have it, or the hash of it.
 func plain(name string) string {
 	safe := func(r rune) bool {

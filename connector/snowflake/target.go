@@ -20,6 +20,8 @@ type loader struct {
 	load    connector.Load
 	plan    sqlload.Plan
 	columns []native
+	// folder is where its files are staged.
+	folder string
 	// temporary is the session's table of staged rows.
 	temporary sqlload.Table
 	refusals  *sqlload.Refusals
@@ -40,16 +42,20 @@ func (c *Connector) Load(ctx context.Context, load connector.Load) (connector.Ou
 	if err != nil {
 		return connector.Outcome{}, err
 	}
+	var stands sqlload.Marker
 	if _, ok := kinds[plan.Runs]; ok {
-		out, found, err := s.readMarker(ctx, plan, load.RunID, load.Target.Name)
-		if found {
-			c.unstage(ctx, s, load.RunID, load.Target.Name)
-		}
-		if found || err != nil {
-			return out, err
+		if stands, err = s.readMarker(ctx, plan, load.RunID, load.Target.Name); err != nil {
+			return connector.Outcome{}, err
 		}
 	}
+	if out, decided, err := stands.Outcome(load.Fence); decided {
+		if out.Committed {
+			c.unstage(ctx, s, stagePath(load.RunID, load.Target.Name))
+		}
+		return out, err
+	}
 	l := &loader{session: s, load: load, plan: plan, refusals: sqlload.NewRefusals(load),
+		folder:    stageFolder(load.RunID, load.Target.Name, stands.Fence),
 		temporary: sqlload.Table{Name: fmt.Sprintf("_lume_load_%d_%d", load.Attempt, load.Fence)}}
 	if err := l.prepare(ctx, kinds); err != nil {
 		return connector.Outcome{}, err
@@ -63,9 +69,12 @@ func (c *Connector) Load(ctx context.Context, load connector.Load) (connector.Ou
 		out, err = c.recover(ctx, l, lost)
 	}
 	if err == nil || errors.Is(err, connector.ErrAborted) {
-		// The files stay until the marker, of whatever state, has been read back.
-		if _, found, _ := s.readMarker(ctx, plan, load.RunID, load.Target.Name); found {
-			c.unstage(ctx, s, load.RunID, load.Target.Name)
+		// The files stay until the marker has been read back. That of an aborted run has ended what shared the load's folder.
+		switch m, _ := s.readMarker(ctx, plan, load.RunID, load.Target.Name); m.State {
+		case sqlload.Committed:
+			c.unstage(ctx, s, stagePath(load.RunID, load.Target.Name))
+		case sqlload.Aborted:
+			c.unstage(ctx, s, l.folder)
 		}
 	}
 	return out, err
@@ -102,7 +111,7 @@ func (l *loader) stageRows(ctx context.Context) (err error) {
 	if err := l.exec(ctx, fmt.Sprintf("CREATE TEMPORARY TABLE %s (%s)", dialect.Table(l.temporary), strings.Join(lines, ", "))); err != nil {
 		return err
 	}
-	g, err := l.newStage(stagePath(l.load.RunID, l.load.Target.Name), stagedSchema(len(l.columns)))
+	g, err := l.newStage(l.folder, stagedSchema(len(l.columns)))
 	if err != nil {
 		return err
 	}
@@ -164,13 +173,12 @@ func (l *loader) run(ctx context.Context) (connector.Outcome, error) {
 			l.rollback(ctx)
 		}
 	}()
-	inserted, err := l.insertMarker(ctx, l.plan, l.load.RunID, l.load.Target.Name, sqlload.MarkerArgs(l.load))
+	claimed, err := l.plan.Claim(l.load, l.execute(ctx))
 	if err != nil {
 		return connector.Outcome{}, err
 	}
-	if !inserted {
-		out, _, err := l.readMarker(ctx, l.plan, l.load.RunID, l.load.Target.Name)
-		return out, err
+	if !claimed {
+		return sqlload.Unclaimed(l.decision(ctx, l.plan, l.load.RunID, l.load.Target.Name, l.load.Fence))
 	}
 	if l.plan.Mode == connector.Replace {
 		// A DELETE and never a TRUNCATE, which would commit by itself.

@@ -9,29 +9,35 @@ import (
 	"github.com/lume-data/lume/connector/internal/sqlload"
 )
 
-// readMarker reads a marker that stands.
-func readMarker(ctx context.Context, s *session, plan sqlload.Plan, runID, target string) (connector.Outcome, error) {
-	var state string
+// readMarker reads what the marker of a run decides for a load or settlement with a fence.
+func readMarker(ctx context.Context, s *session, plan sqlload.Plan, runID, target string, fence int64) (out connector.Outcome, decided bool, err error) {
+	var m sqlload.Marker
 	var receipt sql.NullString
-	err := s.QueryRowContext(ctx, plan.SelectMarker(), runID, target).Scan(&state, &receipt)
+	err = s.QueryRowContext(ctx, plan.SelectMarker(), runID, target).Scan(&m.State, &receipt, &m.Fence)
 	if errors.Is(err, sql.ErrNoRows) {
-		return connector.Outcome{}, err
+		return out, false, nil
 	}
 	if err != nil {
-		return connector.Outcome{}, coded(ctx, err)
+		return out, false, coded(ctx, err)
 	}
-	return sqlload.Found(state, receipt.String)
+	m.Receipt = receipt.String
+	return m.Outcome(fence)
+}
+
+// execute runs statements of the session's transaction.
+func (s *session) execute(ctx context.Context) sqlload.Exec {
+	return func(statement string, args ...any) (int64, error) { return s.affected(ctx, statement, args...) }
 }
 
 // Settle implements connector.Target.
-func (c *Connector) Settle(ctx context.Context, runID, flowVersion string, spec connector.TargetSpec) (connector.Outcome, error) {
-	plan, err := planFor(spec)
+func (c *Connector) Settle(ctx context.Context, settlement connector.Settlement) (connector.Outcome, error) {
+	plan, err := planFor(settlement.Target)
 	if err != nil {
 		return connector.Outcome{}, err
 	}
 	s, err := c.connect(ctx, readWrite)
 	var e *connector.Error
-	if errors.As(err, &e) && e.Reason == "DATABASE_NOT_FOUND" && spec.Create {
+	if errors.As(err, &e) && e.Reason == "DATABASE_NOT_FOUND" && settlement.Target.Create {
 		s, err = c.connect(ctx, create)
 	}
 	if errors.As(err, &e) && (e.Reason == "DATABASE_NOT_FOUND" || e.Reason == "FOLDER_NOT_FOUND") {
@@ -47,15 +53,12 @@ func (c *Connector) Settle(ctx context.Context, runID, flowVersion string, spec 
 		if _, err := s.ExecContext(ctx, plan.CreateRuns()); err != nil {
 			return err
 		}
-		inserted, err := s.affected(ctx, plan.InsertMarker(), sqlload.AbortArgs(runID, flowVersion, spec.Name)...)
-		if err != nil || inserted == 1 {
+		aborted, err := plan.Abort(settlement, s.execute(ctx))
+		if err != nil || aborted {
 			return err
 		}
-		out, err = readMarker(ctx, s, plan, runID, spec.Name)
+		out, err = sqlload.Settled(readMarker(ctx, s, plan, settlement.RunID, settlement.Target.Name, settlement.Fence))
 		return err
 	})
-	if errors.Is(err, connector.ErrAborted) {
-		return connector.Outcome{}, nil
-	}
 	return out, err
 }

@@ -195,14 +195,14 @@ func TestAnAbortedRunCannotCommitAndACommittedOneIsFound(t *testing.T) {
 	rows := &loadtest.Rows{Batch: loadtest.Batch(t, columns, []any{0, 1})}
 	target := spec(connector.Append, "t", columns)
 	for range 2 {
-		out, err := b.link.Settle(t.Context(), "run_1", "x:v1", target)
+		out, err := b.link.Settle(t.Context(), loadtest.Settlement("run_1", target, 5))
 		require.NoError(t, err)
 		require.False(t, out.Committed)
 	}
 	_, err := b.link.Load(t.Context(), loadtest.New("run_1", target, rows).Load)
 	require.ErrorIs(t, err, connector.ErrAborted)
 	committed := b.load(loadtest.New("run_2", target, rows))
-	out, err := b.link.Settle(t.Context(), "run_2", "x:v1", target)
+	out, err := b.link.Settle(t.Context(), loadtest.Settlement("run_2", target, 5))
 	require.NoError(t, err)
 	require.True(t, out.Committed)
 	require.Equal(t, committed.Receipt, out.Receipt)

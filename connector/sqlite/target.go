@@ -77,12 +77,12 @@ func (l *loader) run(ctx context.Context) (connector.Outcome, error) {
 			return connector.Outcome{}, coded(ctx, err)
 		}
 	}
-	inserted, err := l.session.affected(ctx, l.plan.InsertMarker(), sqlload.MarkerArgs(l.load)...)
+	claimed, err := l.plan.Claim(l.load, l.session.execute(ctx))
 	if err != nil {
 		return connector.Outcome{}, err
 	}
-	if inserted == 0 {
-		return readMarker(ctx, l.session, l.plan, l.load.RunID, l.load.Target.Name)
+	if !claimed {
+		return sqlload.Unclaimed(readMarker(ctx, l.session, l.plan, l.load.RunID, l.load.Target.Name, l.load.Fence))
 	}
 	t, err := lookup(ctx, l.session, l.plan.Target)
 	if err != nil {
@@ -295,13 +295,13 @@ func (l *loader) each(ctx context.Context, g *group) error {
 
 // stillLoading checks that a refused row has not taken the whole transaction with it; what follows would commit by itself.
 func (l *loader) stillLoading(ctx context.Context) error {
-	_, err := readMarker(ctx, l.session, l.plan, l.load.RunID, l.load.Target.Name)
+	_, _, err := readMarker(ctx, l.session, l.plan, l.load.RunID, l.load.Target.Name, l.load.Fence)
 	var e *connector.Error
 	if errors.As(err, &e) && e.Reason == "MARKER_BROKEN" && e.Meta["state"] == sqlload.Loading {
 		return nil
 	}
-	if err == nil || errors.Is(err, sql.ErrNoRows) || resultCode(err) == sqlite3.SQLITE_ERROR {
-		// The marker is gone, or its table with it.
+	if err == nil || resultCode(err) == sqlite3.SQLITE_ERROR {
+		// The marker is gone, or its table with it, or the aborted one stands again whose place it had taken.
 		return errUndone
 	}
 	return err

@@ -155,7 +155,7 @@ func TestACancelledQueryReturnsAtOnce(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	begun := time.Now()
-	_, err = b.link.Settle(ctx, "run_1", "flow:v1", target(connector.Append, "things", loadtest.Columns(t, "id!", "int64")))
+	_, err = b.link.Settle(ctx, loadtest.Settlement("run_1", target(connector.Append, "things", loadtest.Columns(t, "id!", "int64")), 5))
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.Less(t, time.Since(begun), 5*time.Second)
 	require.NoError(t, tx.Rollback())

@@ -9,40 +9,28 @@ import (
 	"github.com/lume-data/lume/connector/internal/sqlload"
 )
 
-// readMarker reads the marker of a run, if it stands. It waits for a load that has not ended.
-func readMarker(ctx context.Context, s *session, plan sqlload.Plan, runID, target string) (out connector.Outcome, found bool, err error) {
+// readMarker reads what the marker of a run decides for a load or settlement with a fence. It waits for a load that has not
+// ended.
+func readMarker(ctx context.Context, s *session, plan sqlload.Plan, runID, target string, fence int64) (out connector.Outcome, decided bool, err error) {
 	if found, err := exists(ctx, s, plan.Runs); err != nil || !found {
 		return out, false, err
 	}
-	var state string
+	var m sqlload.Marker
 	var receipt sql.NullString
-	err = s.ask(ctx, plan.SelectMarker(), []any{runID, target}, &state, &receipt)
+	err = s.ask(ctx, plan.SelectMarker(), []any{runID, target}, &m.State, &receipt, &m.Fence)
 	if errors.Is(err, sql.ErrNoRows) {
 		return out, false, nil
 	}
 	if err != nil {
 		return out, false, coded(ctx, err)
 	}
-	out, err = sqlload.Found(state, receipt.String)
-	return out, true, err
+	m.Receipt = receipt.String
+	return m.Outcome(fence)
 }
 
-// inserted reports whether an insert of a marker that ended with n rows, or err, inserted it. The key of a marker that another
-// session has inserted and not committed makes it wait.
-func inserted(ctx context.Context, n int64, err error) (bool, error) {
-	if hasNumber(err, keyTaken) {
-		return false, nil
-	}
-	return n == 1, coded(ctx, err)
-}
-
-// keyTaken is the number of the error of a key that is there.
+// keyTaken is the number of the error of a key that is there: that of a marker which another session had inserted and has
+// committed by now. The insert has waited for that, and the error has ended the transaction that it was part of.
 const keyTaken = 2627
-
-// noMarker is the marker of another session that is gone again.
-func noMarker() error {
-	return &connector.Error{Kind: connector.KindUnavailable, Reason: "MARKER_BUSY", Message: "another session was at work on the run's marker"}
-}
 
 // createTables creates the tables that are missing, each in a transaction of its own: an empty table is nothing of the
 // run. The target itself is created only on request.

@@ -10,8 +10,8 @@ import (
 )
 
 // Settle implements connector.Target.
-func (c *Connector) Settle(ctx context.Context, runID, flowVersion string, spec connector.TargetSpec) (connector.Outcome, error) {
-	plan, err := c.plan(spec)
+func (c *Connector) Settle(ctx context.Context, settlement connector.Settlement) (connector.Outcome, error) {
+	plan, err := c.plan(settlement.Target)
 	if err != nil {
 		return connector.Outcome{}, err
 	}
@@ -35,19 +35,17 @@ func (c *Connector) Settle(ctx context.Context, runID, flowVersion string, spec 
 		}
 	}
 	// One statement is one transaction. It waits for a load that has not ended.
-	n, err := s.affected(ctx, plan.InsertMarker(), sqlload.AbortArgs(runID, flowVersion, spec.Name)...)
-	fresh, err := inserted(ctx, n, err)
-	if err != nil || fresh {
+	aborted, err := plan.Abort(settlement, func(statement string, args ...any) (int64, error) {
+		n, err := s.affected(ctx, statement, args...)
+		if hasNumber(err, keyTaken) {
+			return 0, nil
+		}
+		return n, coded(ctx, err)
+	})
+	if err != nil || aborted {
 		return connector.Outcome{}, err
 	}
-	out, found, err := readMarker(ctx, s, plan, runID, spec.Name)
-	if err == nil && !found {
-		err = noMarker()
-	}
-	if errors.Is(err, connector.ErrAborted) {
-		return connector.Outcome{}, nil
-	}
-	return out, err
+	return sqlload.Settled(readMarker(ctx, s, plan, settlement.RunID, settlement.Target.Name, settlement.Fence))
 }
 
 const (
@@ -94,7 +92,7 @@ func (c *Connector) commitOutcome(ctx context.Context, l *loader) (out connector
 	if err := lockMarker(ctx, s, l.plan, l.load.RunID, l.load.Target.Name); err != nil {
 		return out, false, err
 	}
-	out, found, err = readMarker(ctx, s, l.plan, l.load.RunID, l.load.Target.Name)
+	out, found, err = readMarker(ctx, s, l.plan, l.load.RunID, l.load.Target.Name, l.load.Fence)
 	out.Existing = false
 	return out, found, err
 }

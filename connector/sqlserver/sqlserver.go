@@ -153,7 +153,7 @@ func createTable(table, lines string) string {
 
 // insertNew relies on keys being the first parameters. It locks no range, which would make the loads of other runs wait. So a
 // row that another session inserts meanwhile is a violation of the primary key, once that session has committed; see
-// inserted.
+// keyTaken.
 func insertNew(table, names, values string, keys []string) string {
 	where := make([]string, len(keys))
 	for i, key := range keys {

@@ -44,7 +44,7 @@ func (c *Connector) Load(ctx context.Context, load connector.Load) (connector.Ou
 		return connector.Outcome{}, err
 	}
 	defer s.close()
-	if out, found, err := readMarker(ctx, s, plan, load.RunID, load.Target.Name); err != nil || found {
+	if out, decided, err := readMarker(ctx, s, plan, load.RunID, load.Target.Name, load.Fence); err != nil || decided {
 		return out, err
 	}
 	if err := createTables(ctx, s, plan, load.Target.Create); err != nil {
@@ -101,18 +101,15 @@ func (l *loader) run(ctx context.Context) (connector.Outcome, error) {
 		return connector.Outcome{}, err
 	}
 	defer l.session.rollback(tx)
-	n, err := l.session.affected(ctx, l.plan.InsertMarker(), sqlload.MarkerArgs(l.load)...)
-	fresh, err := inserted(ctx, n, err)
-	if err != nil {
-		return connector.Outcome{}, err
+	claimed, err := l.plan.Claim(l.load, func(statement string, args ...any) (int64, error) {
+		return l.session.affected(ctx, statement, args...)
+	})
+	if err != nil && !hasNumber(err, keyTaken) {
+		return connector.Outcome{}, coded(ctx, err)
 	}
-	if !fresh {
+	if !claimed {
 		l.session.rollback(tx)
-		out, found, err := readMarker(ctx, l.session, l.plan, l.load.RunID, l.load.Target.Name)
-		if err == nil && !found {
-			err = noMarker()
-		}
-		return out, err
+		return sqlload.Unclaimed(readMarker(ctx, l.session, l.plan, l.load.RunID, l.load.Target.Name, l.load.Fence))
 	}
 	written, err := l.rows(ctx)
 	if err != nil {
@@ -125,7 +122,7 @@ func (l *loader) run(ctx context.Context) (connector.Outcome, error) {
 	if err != nil {
 		return connector.Outcome{}, err
 	}
-	n, err = l.session.affected(ctx, l.plan.CommitMarker(), string(receipt), l.load.RunID, l.load.Target.Name, l.load.Fence)
+	n, err := l.session.affected(ctx, l.plan.CommitMarker(), string(receipt), l.load.RunID, l.load.Target.Name, l.load.Fence)
 	if err != nil {
 		return connector.Outcome{}, coded(ctx, err)
 	}

@@ -9,6 +9,9 @@ import (
 	"hash"
 	"io"
 	"math"
+	"path"
+	"strconv"
+	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow"
 
@@ -34,7 +37,7 @@ func (a *attempt) write(ctx context.Context) (marker, []byte, error) {
 		State: committed, RunID: l.RunID, Target: l.Target.Name, FlowVersion: l.FlowVersion, VersionDigest: l.VersionDigest,
 		Mode: string(l.Target.Mode), Format: format(l.Target), Attempt: l.Attempt, Fence: l.Fence, WriteID: Nonce(),
 	}
-	a.id = fmt.Sprintf("%d-%d-%s", l.Attempt, l.Fence, m.WriteID)
+	a.id = objectID(l.Attempt, l.Fence, m.WriteID)
 	for _, col := range l.Target.Columns {
 		m.Columns = append(m.Columns, column{Name: col.Name, Type: col.Type.String(), Required: col.Required, Key: col.Key})
 	}
@@ -137,7 +140,7 @@ func (p *partWriter[E]) begin(ctx context.Context) error {
 	if p.sink != nil {
 		return nil
 	}
-	name := fmt.Sprintf("%spart-%05d-%s.%s", p.dir, len(p.objects), p.a.id, p.ending)
+	name := objectName(p.dir, len(p.objects), p.a.id, p.ending)
 	w, err := p.a.c.store.Create(ctx, p.a.target.folder()+name)
 	if err != nil {
 		return err
@@ -191,6 +194,26 @@ func (p *partWriter[E]) rows() int64 {
 		n += p.encoder.rows()
 	}
 	return n
+}
+
+// objectID is the part of an object's name that says who has written it.
+func objectID(attempt int32, fence int64, nonce string) string {
+	return fmt.Sprintf("%d-%d-%s", attempt, fence, nonce)
+}
+
+// objectName is the name of a data object from the run's folder.
+func objectName(dir string, n int, id, ending string) string {
+	return fmt.Sprintf("%spart-%05d-%s.%s", dir, n, id, ending)
+}
+
+// fenceOf returns the fence of the load that has written a data object; ok is false for every other key.
+func fenceOf(key string) (fence int64, ok bool) {
+	parts := strings.Split(path.Base(key), "-")
+	if len(parts) != 5 || parts[0] != "part" {
+		return 0, false
+	}
+	fence, err := strconv.ParseInt(parts[3], 10, 64)
+	return fence, err == nil
 }
 
 // sink counts and hashes what goes to a store.

@@ -24,8 +24,8 @@ type Hooks struct {
 	Delete func(ctx context.Context, key string) error
 	// Error maps an error to what a Store returns. write tells a write from a read.
 	Error func(err error, key string, write bool) error
-	// Sweep aborts uploads below a prefix that were never ended.
-	Sweep func(ctx context.Context, prefix string) error
+	// Sweep is that of Store.
+	Sweep func(ctx context.Context, prefix string, dead func(key string) bool) error
 	// Close gives back what the opener holds.
 	Close func()
 }
@@ -224,8 +224,8 @@ func (s *bucketStore) List(ctx context.Context, prefix, cursor string, recursive
 func (s *bucketStore) Delete(ctx context.Context, key string) error { return s.hooks.Delete(ctx, key) }
 
 // Sweep implements Store.
-func (s *bucketStore) Sweep(ctx context.Context, prefix string) error {
-	return s.hooks.Sweep(ctx, prefix)
+func (s *bucketStore) Sweep(ctx context.Context, prefix string, dead func(key string) bool) error {
+	return s.hooks.Sweep(ctx, prefix, dead)
 }
 
 // ContentType tells browsers and other tools what an object holds.

@@ -165,8 +165,8 @@ func (m *fake) Delete(_ context.Context, key string) error {
 	return nil
 }
 
-func (*fake) Sweep(context.Context, string) error { return nil }
-func (*fake) Close() error                        { return nil }
+func (*fake) Sweep(context.Context, string, func(string) bool) error { return nil }
+func (*fake) Close() error                                           { return nil }
 
 // keys returns the keys of all objects.
 func (m *fake) keys() []string {

@@ -3,6 +3,7 @@ package blob
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/lume-data/lume/connector"
@@ -27,7 +28,7 @@ func (c *Connector) Load(ctx context.Context, load connector.Load) (connector.Ou
 	if err != nil {
 		return connector.Outcome{}, err
 	}
-	if found != nil {
+	if found.stops(load.Fence) {
 		return c.existing(ctx, t, found)
 	}
 	if err := c.mixed(ctx, t, load.Target.Mode); err != nil {
@@ -39,11 +40,11 @@ func (c *Connector) Load(ctx context.Context, load connector.Load) (connector.Ou
 		// Nothing can commit these objects any more.
 		c.remove(ctx, a.keys...)
 		if errors.Is(err, ErrNotExist) {
-			return c.swept(ctx, t, err)
+			return c.swept(ctx, t, load.Fence, err)
 		}
 		return connector.Outcome{}, err
 	}
-	decided, err := c.decide(ctx, t, m, receipt)
+	decided, err := c.decide(ctx, t, found, m, receipt)
 	if err != nil {
 		// The marker may still arrive: whoever decides the run next cleans up.
 		return connector.Outcome{}, err
@@ -55,19 +56,19 @@ func (c *Connector) Load(ctx context.Context, load connector.Load) (connector.Ou
 	if err := c.point(ctx, t, decided); err != nil {
 		return connector.Outcome{}, err
 	}
-	if load.Attempt > 1 {
+	if load.Attempt > 1 || found != nil {
 		c.clean(ctx, t, decided)
 	}
 	return connector.Outcome{Committed: true, Receipt: receipt}, nil
 }
 
 // swept is the outcome of a load whose unfinished objects have vanished: whoever decided the run has cleaned up.
-func (c *Connector) swept(ctx context.Context, t target, cause error) (connector.Outcome, error) {
+func (c *Connector) swept(ctx context.Context, t target, fence int64, cause error) (connector.Outcome, error) {
 	found, err := c.readMarker(ctx, t)
 	if err != nil {
 		return connector.Outcome{}, err
 	}
-	if found != nil {
+	if found.stops(fence) {
 		return c.existing(ctx, t, found)
 	}
 	return connector.Outcome{}, &connector.Error{
@@ -84,9 +85,9 @@ const (
 	decideTries = 8
 )
 
-// decide writes the marker of an undecided run and returns the one that stands then: its own, or that of whoever was
-// quicker. An error means that the run may be decided either way.
-func (c *Connector) decide(ctx context.Context, t target, m marker, receipt []byte) (*marker, error) {
+// decide writes a marker in the place of the one that stands, nil for none, which must not stop it, and returns the one that
+// stands then: its own, or one of another writer that stops it. An error means that the run may be decided either way.
+func (c *Connector) decide(ctx context.Context, t target, standing *marker, m marker, receipt []byte) (*marker, error) {
 	if m.WriteID == "" {
 		m.WriteID = Nonce()
 	}
@@ -96,7 +97,11 @@ func (c *Connector) decide(ctx context.Context, t target, m marker, receipt []by
 		return nil, err
 	}
 	for try := 1; ; try++ {
-		writeErr := c.store.Put(ctx, t.marker(), text, Condition{IfNotExist: true})
+		cond := Condition{IfNotExist: standing == nil}
+		if standing != nil {
+			cond.IfMatch = standing.etag
+		}
+		writeErr := c.store.Put(ctx, t.marker(), text, cond)
 		if writeErr == nil {
 			return &m, nil
 		}
@@ -104,7 +109,7 @@ func (c *Connector) decide(ctx context.Context, t target, m marker, receipt []by
 		found, err := c.findMarker(ctx, t)
 		refused := errors.Is(writeErr, ErrPrecondition)
 		switch {
-		case found != nil && err == nil:
+		case found.stops(m.Fence) && err == nil:
 			return found, nil
 		case refused && err != nil:
 			return nil, err
@@ -113,7 +118,9 @@ func (c *Connector) decide(ctx context.Context, t target, m marker, receipt []by
 		case try == decideTries:
 			return nil, busy(t.marker(), writeErr)
 		}
-		// Another writer's marker is on its way: there are stores that refuse before readers see why.
+		// Another writer's marker is on its way: there are stores that refuse before readers see why. Or one that gives way, too,
+		// has taken the place of the one that stood.
+		standing = found
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
@@ -129,16 +136,19 @@ func (c *Connector) findMarker(ctx context.Context, t target) (*marker, error) {
 	return c.readMarker(ctx, t)
 }
 
-// clean removes from a decided run's folder what its marker does not list: objects and unfinished uploads of attempts that
-// cannot commit any more. It is best effort: readers never take them.
+// clean removes from a run's folder what its marker says is dead: objects and unfinished uploads that no load can commit any
+// more. Of a committed run that is all that the marker does not list. Of an aborted one it is what loads have written that the
+// marker stops; a load with a higher fence may be at work beside them. It is best effort: readers never take them.
 func (c *Connector) clean(ctx context.Context, t target, m *marker) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeTimeout)
 	defer cancel()
-	keep := map[string]bool{t.marker(): true}
-	if m != nil {
-		for _, o := range append(m.Mapped, m.Rejected...) {
-			keep[t.folder()+o.Name] = true
-		}
+	listed := map[string]bool{t.marker(): true}
+	for _, o := range slices.Concat(m.Mapped, m.Rejected) {
+		listed[t.folder()+o.Name] = true
+	}
+	stopped := func(key string) bool {
+		fence, ok := fenceOf(key)
+		return m.State == committed || ok && fence <= m.Fence
 	}
 	err := func() error {
 		for cursor := ""; ; {
@@ -147,7 +157,7 @@ func (c *Connector) clean(ctx context.Context, t target, m *marker) {
 				return err
 			}
 			for _, e := range entries {
-				if keep[e.Key] {
+				if listed[e.Key] || !stopped(e.Key) {
 					continue
 				}
 				if err := c.store.Delete(ctx, e.Key); err != nil {
@@ -155,7 +165,7 @@ func (c *Connector) clean(ctx context.Context, t target, m *marker) {
 				}
 			}
 			if cursor = next; cursor == "" {
-				return c.store.Sweep(ctx, t.folder())
+				return c.store.Sweep(ctx, t.folder(), stopped)
 			}
 		}
 	}()

@@ -31,6 +31,11 @@ func ids(run string, mode connector.Mode, attempt int32, n int) connector.Load {
 	}
 }
 
+// settlement settles a run by a task with a fence.
+func settlement(run string, spec connector.TargetSpec, fence int64) connector.Settlement {
+	return connector.Settlement{RunID: run, FlowVersion: "flow:v1", Fence: fence, Target: spec}
+}
+
 type idRows struct{ n int64 }
 
 func (r idRows) Count() int64 { return r.n }
@@ -147,7 +152,7 @@ func TestASettledRunLosesEvenIfItsMarkerIsOnTheWay(t *testing.T) {
 	load := ids("run_1", connector.Append, 1, 10)
 	balance := load.Balance
 	load.Balance = func(written, refused int64) ([]byte, error) {
-		out, err := c.Settle(t.Context(), "run_1", "flow:v1", load.Target)
+		out, err := c.Settle(t.Context(), settlement("run_1", load.Target, 5))
 		require.NoError(t, err)
 		require.False(t, out.Committed)
 		return balance(written, refused)
@@ -204,7 +209,7 @@ func TestAReplaceIsFinishedByTheNextAttemptAndNeverUndoesALaterOne(t *testing.T)
 		out, err = c.Load(t.Context(), ids("run_2", connector.Replace, 2, 1))
 		require.NoError(t, err)
 		require.True(t, out.Existing)
-		settled, err := c.Settle(t.Context(), "run_2", "flow:v1", ids("run_2", connector.Replace, 1, 1).Target)
+		settled, err := c.Settle(t.Context(), settlement("run_2", ids("run_2", connector.Replace, 1, 1).Target, 5))
 		require.NoError(t, err)
 		require.True(t, settled.Committed)
 		require.Equal(t, "4 run_3", current())
@@ -241,7 +246,7 @@ func TestStoresThatIgnoreConditionsAreNoTargets(t *testing.T) {
 		require.Equal(t, header, failed.Err.Meta["header"])
 		_, err := c.Load(t.Context(), ids("run_1", connector.Append, 1, 1))
 		requireReason(t, err, "CONDITIONAL_WRITES_UNSUPPORTED")
-		_, err = c.Settle(t.Context(), "run_1", "flow:v1", ids("run_1", connector.Append, 1, 1).Target)
+		_, err = c.Settle(t.Context(), settlement("run_1", ids("run_1", connector.Append, 1, 1).Target, 5))
 		requireReason(t, err, "CONDITIONAL_WRITES_UNSUPPORTED")
 		require.Empty(t, s.keys())
 	}
@@ -258,7 +263,7 @@ func TestReadOnlyLinksNeverWrite(t *testing.T) {
 	c := New(Options{Store: s, Location: link(s).loc, ReadOnly: true})
 	_, err := c.Load(t.Context(), ids("run_1", connector.Append, 1, 1))
 	requireReason(t, err, "CONNECTOR_READ_ONLY")
-	_, err = c.Settle(t.Context(), "run_1", "flow:v1", ids("run_1", connector.Append, 1, 1).Target)
+	_, err = c.Settle(t.Context(), settlement("run_1", ids("run_1", connector.Append, 1, 1).Target, 5))
 	requireReason(t, err, "CONNECTOR_READ_ONLY")
 	for _, check := range c.Check(t.Context()) {
 		require.NotEqual(t, connector.CheckFailed, check.Status)
@@ -322,7 +327,7 @@ func TestAStrangeMarkerIsNotTakenForOurs(t *testing.T) {
 		require.NoError(t, s.Put(t.Context(), key, []byte(text), Condition{}))
 		_, err := link(s).Load(t.Context(), ids("run_1", connector.Append, 1, 1))
 		requireReason(t, err, reason)
-		_, err = link(s).Settle(t.Context(), "run_1", "flow:v1", ids("run_1", connector.Append, 1, 1).Target)
+		_, err = link(s).Settle(t.Context(), settlement("run_1", ids("run_1", connector.Append, 1, 1).Target, 5))
 		requireReason(t, err, reason)
 	}
 }
@@ -335,7 +340,7 @@ func TestAnyReceiptComesBackByteForByte(t *testing.T) {
 		load.Balance = func(int64, int64) ([]byte, error) { return []byte(receipt), nil }
 		_, err := link(s).Load(t.Context(), load)
 		require.NoError(t, err)
-		out, err := link(s).Settle(t.Context(), "run_1", "flow:v1", load.Target)
+		out, err := link(s).Settle(t.Context(), settlement("run_1", load.Target, 5))
 		require.NoError(t, err)
 		require.Equal(t, receipt, string(out.Receipt))
 	}

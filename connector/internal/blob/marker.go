@@ -29,6 +29,8 @@ type marker struct {
 	Format        string `json:"format,omitempty"`
 	Attempt       int32  `json:"attempt,omitempty"`
 	Fence         int64  `json:"fence,omitempty"`
+	// etag is the entity tag that the marker was read with.
+	etag string
 	// WriteID tells the writer of a marker, whose write got no answer, that it was its own.
 	WriteID string    `json:"write_id"`
 	Time    time.Time `json:"time"`
@@ -58,6 +60,12 @@ type dataObject struct {
 	SHA256 string `json:"sha256"`
 }
 
+// stops reports whether the marker decides a load or settlement with a fence: it is committed, or it was aborted by a settlement
+// that was claimed later. An aborted marker of a lower fence gives way. A nil marker stops nobody.
+func (m *marker) stops(fence int64) bool {
+	return m != nil && (m.State == committed || m.Fence >= fence)
+}
+
 // encode returns the marker with the receipt.
 func (m marker) encode(receipt []byte) ([]byte, error) {
 	m.Receipt, m.ReceiptBinary = nil, nil
@@ -85,9 +93,9 @@ func (m marker) receipt() []byte {
 	return m.ReceiptBinary
 }
 
-// readMarker returns the marker of a run, or nil if it is undecided.
+// readMarker returns the marker of a run, or nil if there is none.
 func (c *Connector) readMarker(ctx context.Context, t target) (*marker, error) {
-	text, _, err := c.readSmall(ctx, t.marker())
+	text, etag, err := c.readSmall(ctx, t.marker())
 	if errors.Is(err, ErrNotExist) {
 		return nil, nil
 	}
@@ -105,6 +113,7 @@ func (c *Connector) readMarker(ctx context.Context, t target) (*marker, error) {
 			Meta: map[string]string{"key": t.marker(), "target": m.Target},
 		}
 	}
+	m.etag = etag
 	return &m, nil
 }
 

@@ -26,8 +26,9 @@ type Store interface {
 	List(ctx context.Context, prefix, cursor string, recursive bool, limit int) (entries []Entry, next string, err error)
 	// Delete removes an object. A missing one is no error.
 	Delete(ctx context.Context, key string) error
-	// Sweep removes what writes that never ended have left below a prefix.
-	Sweep(ctx context.Context, prefix string) error
+	// Sweep removes what writes that never ended have left below a prefix, of those objects that are dead. It calls dead with
+	// the key that the object would have got, and leaves the writes of all others alone.
+	Sweep(ctx context.Context, prefix string, dead func(key string) bool) error
 	// Close gives back all connections.
 	Close() error
 }

@@ -133,8 +133,8 @@ func (c *Connector) CheckTarget(ctx context.Context, spec connector.TargetSpec) 
 }
 
 // Settle implements connector.Target.
-func (c *Connector) Settle(ctx context.Context, runID, flowVersion string, spec connector.TargetSpec) (connector.Outcome, error) {
-	t, err := c.target(runID, spec)
+func (c *Connector) Settle(ctx context.Context, settlement connector.Settlement) (connector.Outcome, error) {
+	t, err := c.target(settlement.RunID, settlement.Target)
 	if err != nil {
 		return connector.Outcome{}, err
 	}
@@ -142,30 +142,30 @@ func (c *Connector) Settle(ctx context.Context, runID, flowVersion string, spec 
 	if err != nil {
 		return connector.Outcome{}, err
 	}
-	if found == nil {
-		if found, err = c.abort(ctx, t, flowVersion); err != nil {
+	if !found.stops(settlement.Fence) {
+		if found, err = c.abort(ctx, t, found, settlement); err != nil {
 			return connector.Outcome{}, err
 		}
 	}
 	if found.State == aborted {
-		c.clean(ctx, t, nil)
+		c.clean(ctx, t, found)
 		return connector.Outcome{}, nil
 	}
 	return c.existing(ctx, t, found)
 }
 
-// abort writes an aborted marker, or returns the marker that was quicker.
-func (c *Connector) abort(ctx context.Context, t target, flowVersion string) (*marker, error) {
+// abort writes an aborted marker in the place of the one that stands, nil for none, or returns the marker that was quicker.
+func (c *Connector) abort(ctx context.Context, t target, standing *marker, s connector.Settlement) (*marker, error) {
 	if err := c.writable(); err != nil {
 		return nil, err
 	}
 	if err := c.ask(ctx); err != nil {
 		return nil, err
 	}
-	return c.decide(ctx, t, marker{State: aborted, RunID: t.runID, Target: t.name, FlowVersion: flowVersion}, nil)
+	return c.decide(ctx, t, standing, marker{State: aborted, RunID: t.runID, Target: t.name, FlowVersion: s.FlowVersion, Fence: s.Fence}, nil)
 }
 
-// existing is the outcome of a run that was decided before.
+// existing is the outcome of a load or settlement that a marker stops.
 func (c *Connector) existing(ctx context.Context, t target, m *marker) (connector.Outcome, error) {
 	if m.State == aborted {
 		return connector.Outcome{}, connector.ErrAborted

@@ -28,6 +28,8 @@ type Dialect struct {
 	// InsertNew writes an insert of one row (names and values are lists) that affects no row if one with its keys is there; nil
 	// for ON CONFLICT DO NOTHING.
 	InsertNew func(table, names, values string, keys []string) string
+	// KeysAgain is set if the statement of InsertNew has the two keys as its last parameters once more.
+	KeysAgain bool
 	// OnConflict writes the end of an insert that replaces rows with equal keys by setting columns (at least one) to what the
 	// new row has; nil for ON CONFLICT … DO UPDATE. Systems that have no such insert do not use [Plan.InsertFrom] for upsert.
 	OnConflict func(keys, columns []string) string

@@ -75,7 +75,10 @@ func TestStatementsOfALoad(t *testing.T) {
 		p.DeleteAll(): `DELETE FROM "s"."my ""t"`,
 		p.InsertMarker(): `INSERT INTO "s"."_lume_runs" ("run_id", "target", "state", "flow_version", "version_digest", "attempt", "fence", "start_time")` +
 			` VALUES ($1, $2, $3, $4, $5, $6, $7, now()) ON CONFLICT DO NOTHING`,
-		p.SelectMarker(): `SELECT "state", "receipt" FROM "s"."_lume_runs" WHERE "run_id" = $1 AND "target" = $2`,
+		p.SelectMarker(): `SELECT "state", "receipt", "fence" FROM "s"."_lume_runs" WHERE "run_id" = $1 AND "target" = $2`,
+		p.TakeMarker(): `UPDATE "s"."_lume_runs" SET "state" = $1, "flow_version" = $2, "version_digest" = $3, "attempt" = $4, "fence" = $5, "start_time" = now()` +
+			` WHERE "run_id" = $6 AND "target" = $7 AND "state" = 'aborted' AND "fence" < $8`,
+		p.RaiseMarker(): `UPDATE "s"."_lume_runs" SET "fence" = $1 WHERE "run_id" = $2 AND "target" = $3 AND "state" = 'aborted' AND "fence" < $4`,
 		p.CommitMarker(): `UPDATE "s"."_lume_runs" SET "state" = 'committed', "receipt" = $1, "end_time" = now()` +
 			` WHERE "run_id" = $2 AND "target" = $3 AND "fence" = $4 AND "state" = 'loading'`,
 	} {
@@ -102,13 +105,24 @@ func TestAPlanThatCannotWorkIsRefused(t *testing.T) {
 
 func TestAMarkerSaysWhatBecameOfTheLoad(t *testing.T) {
 	t.Parallel()
-	out, err := sqlload.Found(sqlload.Committed, "{}")
-	require.NoError(t, err)
-	require.Equal(t, connector.Outcome{Committed: true, Existing: true, Receipt: []byte("{}")}, out)
-	_, err = sqlload.Found(sqlload.Aborted, "")
-	require.ErrorIs(t, err, connector.ErrAborted)
-	_, err = sqlload.Found("broken", "")
+	aborted := sqlload.Marker{State: sqlload.Aborted, Fence: 7}
+	for _, fence := range []int64{1, 7, 8} {
+		out, decided, err := sqlload.Marker{State: sqlload.Committed, Receipt: "{}", Fence: 7}.Outcome(fence)
+		require.NoError(t, err)
+		require.True(t, decided)
+		require.Equal(t, connector.Outcome{Committed: true, Existing: true, Receipt: []byte("{}")}, out)
+
+		_, decided, err = aborted.Outcome(fence)
+		require.Equal(t, fence <= 7, decided, "an aborted marker gives way to a higher fence")
+		require.Equal(t, fence <= 7, errors.Is(err, connector.ErrAborted))
+		out, err = sqlload.Settled(aborted.Outcome(fence))
+		require.Equal(t, connector.Outcome{}, out)
+		require.Equal(t, fence <= 7, err == nil, "a marker that a settlement should have raised is no outcome")
+	}
+	_, _, err := sqlload.Marker{State: "broken"}.Outcome(1)
 	require.ErrorContains(t, err, "MARKER_BROKEN")
+	_, err = sqlload.Unclaimed(connector.Outcome{}, false, nil)
+	require.ErrorContains(t, err, "MARKER_BUSY")
 }
 
 // target is a table of rows that refuses some of them.

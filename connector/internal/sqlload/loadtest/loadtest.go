@@ -180,6 +180,14 @@ func New(run string, spec connector.TargetSpec, rows connector.Rows, rejects ...
 	return l
 }
 
+// Settlement makes a settlement of a run by a task with a fence.
+func Settlement(run string, spec connector.TargetSpec, fence int64) connector.Settlement {
+	if spec.Name == "" {
+		spec.Name = "main"
+	}
+	return connector.Settlement{RunID: run, FlowVersion: "x:v1", Fence: fence, Target: spec}
+}
+
 // RefusedRows returns the refused rows in order.
 func (l *Load) RefusedRows() []int64 {
 	rows := make([]int64, 0, len(l.Refused))

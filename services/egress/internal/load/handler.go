@@ -197,7 +197,9 @@ func (j *job) failed(ctx context.Context, err error) error {
 
 // settle does a SETTLE task.
 func (h *Handler) settle(ctx context.Context, task *controlv1.Task, spec connector.TargetSpec, target connector.Target) (*typev1.LoadManifest, error) {
-	out, err := target.Settle(ctx, task.GetRun().GetRunId(), task.GetRun().GetFlowVersion(), spec)
+	out, err := target.Settle(ctx, connector.Settlement{
+		RunID: task.GetRun().GetRunId(), FlowVersion: task.GetRun().GetFlowVersion(), Fence: task.GetFence(), Target: spec,
+	})
 	if err != nil {
 		return nil, err
 	}
