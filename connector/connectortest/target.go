@@ -31,6 +31,9 @@ type TargetHarness struct {
 	// Sessions returns how many connections the system counts; nil if there is nobody to ask.
 	Sessions func(t *testing.T) int
 
+	// Evicts is true for systems where a task ends the session of a load that was claimed before it and stands still in its
+	// transaction. In others the load is waited for.
+	Evicts bool
 	// NoUpsert is true for systems that cannot merge by key.
 	NoUpsert bool
 	// NoKeys is true for systems that let rows with equal keys in.
@@ -172,7 +175,9 @@ var loadTests = []targetTest{
 }
 
 // Target runs the suite of targets.
-func Target(t *testing.T, h TargetHarness) { runTarget(t, h, slices.Concat(valueTests, loadTests, resumeTests)) }
+func Target(t *testing.T, h TargetHarness) {
+	runTarget(t, h, slices.Concat(valueTests, loadTests, resumeTests))
+}
 
 // TargetValues runs the part of the suite that is about values, for one more format of a target that has passed it all.
 func TargetValues(t *testing.T, h TargetHarness) { runTarget(t, h, valueTests) }

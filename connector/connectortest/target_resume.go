@@ -19,6 +19,7 @@ var resumeTests = []targetTest{
 	{"AResumedLoadThatFailsLeavesTheRunAborted", failedResumeLeavesAborted},
 	{"ALateSettlementLeavesAResumedLoadAlone", lateSettlementIsHarmless},
 	{"ALoadOfBeforeTheAbortFindsWhatCameAfterIt", zombieFindsResumed},
+	{"ALoadThatStandsStillIsEndedByALaterTask", stalledLoadIsEnded},
 	{"TargetsOfARunAreLoadedSideBySide", targetsSideBySide},
 }
 
@@ -236,6 +237,54 @@ func zombieFindsResumed(t *testing.T, h TargetHarness) {
 				require.Equal(t, connector.KindUnavailable, codedError(t, err).Kind, "%v", err)
 			}
 			h.holds(t, resumed, out.Receipt)
+		}
+	}
+}
+
+func stalledLoadIsEnded(t *testing.T, h TargetHarness) {
+	if !h.Evicts {
+		return
+	}
+	modes := h.modes()
+	if !h.NoUpsert {
+		modes = append(modes, connector.Upsert)
+	}
+	for _, mode := range modes {
+		for _, settles := range []bool{true, false} {
+			spec, run := h.place(t, mode), newRun()
+			_, err := newLoad(t, spec, newRun(), nil).run(t.Context(), h.Open(t))
+			require.NoError(t, err)
+			stalled, next := claimed(t, spec, run, persons(0, 9, "stalled")), claimed(t, spec, run, persons(0, 6, "next"))
+			next.attempt = 2
+			other := h.Open(t)
+			reached := false
+			// In the middle of the rows.
+			stalled.at = func(s step, n int) error {
+				if s != stepNext || n != 3 {
+					return nil
+				}
+				reached = true
+				if settles {
+					h.aborts(t, spec, run, claim())
+					return nil
+				}
+				_, err := next.run(context.WithoutCancel(t.Context()), other)
+				require.NoError(t, err)
+				return nil
+			}
+			_, err = stalled.run(t.Context(), h.Open(t))
+			require.True(t, reached)
+			require.Equal(t, connector.KindUnavailable, codedError(t, err).Kind, "%v", err)
+			if settles {
+				h.empty(t, spec, run)
+				_, err = stalled.run(t.Context(), h.Open(t))
+				require.ErrorIs(t, err, connector.ErrAborted)
+				continue
+			}
+			found, err := stalled.run(t.Context(), h.Open(t))
+			require.NoError(t, err)
+			require.True(t, found.Existing)
+			h.holds(t, next, found.Receipt)
 		}
 	}
 }

@@ -1,8 +1,6 @@
 package mysql_test
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -13,94 +11,15 @@ import (
 	"github.com/lume-data/lume/connector/internal/sqlload/loadtest"
 )
 
-// paused returns rows that tell when the load stands in the middle of them, and go on when they are released.
-func paused(t *testing.T, columns []connector.Column) (rows *loadtest.Rows, standing, release chan struct{}) {
-	t.Helper()
-	standing, release = make(chan struct{}), make(chan struct{})
-	rows = &loadtest.Rows{Batch: loadtest.Batch(t, columns, []any{0, 1}, []any{1, 2}, []any{2, 3}), Size: 1}
-	told := false
-	rows.Before = func(_ context.Context, delivered int64) error {
-		if delivered == 0 || told {
-			return nil
-		}
-		told = true
-		close(standing)
-		<-release
-		return nil
-	}
-	return rows, standing, release
-}
-
-func TestAnAbortedRunCannotCommitLate(t *testing.T) {
-	t.Parallel()
-	for _, mode := range modes {
-		b := setup(t)
-		columns := loadtest.Columns(t, "id!", "int64")
-		rows, standing, release := paused(t, columns)
-		zombie := loadtest.New("run_1", spec(mode, "things", columns), rows)
-		ended := make(chan error, 1)
-		go func() {
-			_, err := b.link.Load(context.WithoutCancel(t.Context()), zombie.Load)
-			ended <- err
-		}()
-		<-standing
-
-		out, err := b.link.Settle(t.Context(), loadtest.Settlement("run_1", zombie.Target, 5))
-		require.NoError(t, err)
-		require.False(t, out.Committed)
-		close(release)
-
-		err = <-ended
-		require.Error(t, err)
-		require.Equal(t, connector.KindUnavailable, connector.AsError(err).Kind, "%v", err)
-		require.Equal(t, "0", b.text("SELECT count(*) FROM things"), mode)
-		require.Equal(t, "aborted", b.text("SELECT state FROM _lume_runs"), mode)
-		_, err = b.link.Load(t.Context(), loadtest.New("run_1", zombie.Target, rows).Load)
-		require.ErrorIs(t, err, connector.ErrAborted)
-	}
-}
-
-func TestANewAttemptEndsTheOldOneAndWins(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
-	columns := loadtest.Columns(t, "id!", "int64")
-	rows, standing, release := paused(t, columns)
-	old := loadtest.New("run_1", spec(connector.Append, "things", columns), rows)
-	ended := make(chan error, 1)
-	go func() {
-		_, err := b.link.Load(context.WithoutCancel(t.Context()), old.Load)
-		ended <- err
-	}()
-	<-standing
-
-	next := loadtest.New("run_1", old.Target, &loadtest.Rows{Batch: rows.Batch})
-	next.Attempt, next.Fence = 3, 3
-	require.True(t, b.load(next).Committed)
-	close(release)
-
-	require.Error(t, <-ended)
-	require.Equal(t, "3", b.text("SELECT count(*) FROM things"))
-	require.Equal(t, "3", b.text("SELECT fence FROM _lume_runs"))
-}
-
-func TestSettleTwiceIsSettleOnceAndNeedsNoTable(t *testing.T) {
+func TestSettleIsRepeatableAndNeedsNoTable(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	schema := b.server.Database + "_nowhere"
-	target := spec(connector.Append, schema+".things", loadtest.Columns(t, "id", "int64"))
-	for range 2 {
-		out, err := b.link.Settle(t.Context(), loadtest.Settlement("run_1", target, 5))
-		require.NoError(t, err)
-		require.False(t, out.Committed)
-	}
-	b.exec("CREATE DATABASE " + schema)
-	b.atEnd("DROP DATABASE " + schema)
-	for range 2 {
-		out, err := b.link.Settle(t.Context(), loadtest.Settlement("run_1", target, 5))
-		require.NoError(t, err)
-		require.False(t, out.Committed)
-	}
-	require.Equal(t, "aborted", b.text("SELECT state FROM "+schema+"._lume_runs"))
+	loadtest.SettlesWithoutATable(t, b.link, spec(connector.Append, schema+".things", loadtest.Columns(t, "id", "int64")), func() {
+		b.exec("CREATE DATABASE " + schema)
+		b.atEnd("DROP DATABASE " + schema)
+	})
+	require.Equal(t, "aborted 6", b.text("SELECT concat(state, ' ', fence) FROM "+schema+"._lume_runs"))
 }
 
 // sessions are the ids of the connector's sessions, for the bundle to kill or count.
@@ -125,72 +44,36 @@ func (b *bundle) noSessions() {
 	require.Eventually(b.t, func() bool { return len(b.sessions()) == 0 }, 10*time.Second, 20*time.Millisecond)
 }
 
+// count counts the rows of things.
+func (b *bundle) count() string { return b.text("SELECT count(*) FROM things") }
+
 func TestAConnectionKilledBeforeTheCommitLeavesNothingAndCanBeRetried(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	columns := loadtest.Columns(t, "id!", "int64")
-	rows := &loadtest.Rows{Batch: loadtest.Batch(t, columns, []any{0, 1}, []any{1, 2})}
-	l := loadtest.New("run_1", spec(connector.Append, "things", columns), rows)
-	balance := l.Balance
-	l.Balance = func(written, refused int64) ([]byte, error) {
+	loadtest.SurvivesAKill(t, b.link, spec(connector.Append, "things", loadtest.Columns(t, "id!", "int64")), func() {
 		for _, id := range b.sessions() {
 			b.exec(fmt.Sprintf("KILL %d", id))
 		}
-		return balance(written, refused)
-	}
-	_, err := b.link.Load(t.Context(), l.Load)
-	require.Equal(t, connector.KindUnavailable, connector.AsError(err).Kind, "%v", err)
-	require.Equal(t, "0", b.text("SELECT count(*) FROM things"))
-	again := loadtest.New("run_1", l.Target, rows)
-	again.Attempt, again.Fence = 2, 2
-	require.True(t, b.load(again).Committed)
-	require.Equal(t, "2", b.text("SELECT count(*) FROM things"))
+	}, b.count)
 }
 
 func TestACommitWhoseAnswerIsLostIsLookedUp(t *testing.T) {
 	t.Parallel()
-	for _, reaches := range []bool{true, false} {
-		b := setup(t)
-		columns := loadtest.Columns(t, "id!", "int64")
-		proxy := startProxy(t, b.server, false)
-		link := connect(t, b.server, map[string]any{"host": "127.0.0.1", "port": float64(proxy.port)})
-		l := loadtest.New("run_1", spec(connector.Append, "things", columns), &loadtest.Rows{Batch: loadtest.Batch(t, columns, []any{0, 1})})
-		balance := l.Balance
-		l.Balance = func(written, refused int64) ([]byte, error) {
-			proxy.cutAtCommit(reaches)
-			return balance(written, refused)
-		}
-		out, err := link.Load(t.Context(), l.Load)
-		if reaches {
-			require.NoError(t, err, "%v", errors.Unwrap(err))
-			require.True(t, out.Committed)
-			require.Equal(t, `{"written":1,"refused":0}`, string(out.Receipt))
-		} else {
-			coded(t, err, "COMMIT_LOST")
-		}
-		want := map[bool]string{true: "1", false: "0"}[reaches]
-		require.Equal(t, want, b.text("SELECT count(*) FROM things"))
-	}
+	b := setup(t)
+	proxy := startProxy(t, b.server, false)
+	link := connect(t, b.server, map[string]any{"host": "127.0.0.1", "port": float64(proxy.port)})
+	loadtest.LooksUpALostCommit(t, link, b.link, spec(connector.Append, "things", loadtest.Columns(t, "id!", "int64")), proxy.cutAtCommit, b.count)
 }
 
 func TestACancelledLoadEndsSoonAndLeavesNothing(t *testing.T) {
 	t.Parallel()
 	for _, mode := range modes {
 		b := setup(t)
-		columns := loadtest.Columns(t, "id!", "int64")
 		b.exec("CREATE TABLE things (id bigint PRIMARY KEY)")
 		b.exec("CREATE TRIGGER slow BEFORE INSERT ON things FOR EACH ROW BEGIN SET @x = SLEEP(60); END")
-		ctx, cancel := context.WithCancel(t.Context())
-		rows := &loadtest.Rows{Batch: loadtest.Batch(t, columns, []any{0, 1})}
-		rows.Before = func(context.Context, int64) error {
-			time.AfterFunc(300*time.Millisecond, cancel)
-			return nil
-		}
-		started := time.Now()
-		_, err := b.link.Load(ctx, loadtest.New("run_1", spec(mode, "things", columns), rows).Load)
-		require.ErrorIs(t, err, context.Canceled)
-		require.Less(t, time.Since(started), 20*time.Second)
-		b.noSessions()
-		require.Equal(t, "0", b.text("SELECT count(*) FROM things"))
+		loadtest.EndsSoonWhenCancelled(t, b.link, spec(mode, "things", loadtest.Columns(t, "id!", "int64")), func() string {
+			b.noSessions()
+			return b.count()
+		})
 	}
 }

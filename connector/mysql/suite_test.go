@@ -113,7 +113,7 @@ func TestTargetSuite(t *testing.T) {
 	s.db.SetMaxIdleConns(-1)
 	floats := map[string]connectortest.Instead{"NaN": none, "Infinity": none, "-Infinity": none, "-0": {Value: connectortest.Text("0")}}
 	connectortest.Target(t, connectortest.TargetHarness{
-		Open: s.open, Place: s.place, Rows: s.rows, Rejects: s.rejects, Sessions: s.sessions,
+		Open: s.open, Place: s.place, Rows: s.rows, Rejects: s.rejects, Sessions: s.sessions, Evicts: true,
 		Only:       connectortest.Only{connector.TypeFloat32: floats, connector.TypeFloat64: floats},
 		FoldsNames: true, PlaneNames: true,
 	})

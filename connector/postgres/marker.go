@@ -120,7 +120,7 @@ func evict(ctx context.Context, conn *pgx.Conn, runID, target string, before int
 	deadline := time.Now().Add(evictDeadline)
 	for {
 		var ended int64
-		if err := conn.QueryRow(ctx, evictQuery, applicationPrefix(runID, target), before).Scan(&ended); err != nil {
+		if err := conn.QueryRow(ctx, evictQuery, sqlload.SessionPrefix(runID, target), before).Scan(&ended); err != nil {
 			return coded(ctx, err)
 		}
 		// A session that stays is waited for at the marker.

@@ -103,7 +103,7 @@ func (c *Connector) commitOutcome(ctx context.Context, l *loader, pid uint32) (o
 	}
 	var alive bool
 	err = conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1 AND application_name = $2)",
-		int64(pid), application(l.load)).Scan(&alive)
+		int64(pid), sqlload.SessionName(l.load)).Scan(&alive)
 	if err != nil {
 		return out, false, coded(ctx, err)
 	}

@@ -104,7 +104,7 @@ func TestTargetSuite(t *testing.T) {
 	s := newSuite(t)
 	connectortest.Target(t, connectortest.TargetHarness{
 		Open:  func(t *testing.T) connector.Target { return connect(t, s.dsn, nil) },
-		Place: s.place, Rows: s.rows, Rejects: s.rejects, Sessions: s.sessions,
+		Place: s.place, Rows: s.rows, Rejects: s.rejects, Sessions: s.sessions, Evicts: true,
 		Only: connectortest.Only{connector.TypeString: {"\u0000": {Refused: true}}},
 	})
 }

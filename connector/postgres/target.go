@@ -2,8 +2,6 @@ package postgres
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"math"
@@ -27,17 +25,6 @@ const (
 // stage is the temporary table that upsert and replace load first.
 var stage = sqlload.Table{Schema: "pg_temp", Name: "_lume_load"}
 
-// applicationPrefix names the sessions of a run's loads into one target; a load's fence follows. The server cuts names off
-// after 63 bytes, which is what a run's id and the longest fence leave for the target.
-func applicationPrefix(runID, target string) string {
-	sum := sha256.Sum256([]byte(target))
-	return "lume/" + runID + "/" + hex.EncodeToString(sum[:])[:7] + "/"
-}
-
-func application(load connector.Load) string {
-	return fmt.Sprintf("%s%d", applicationPrefix(load.RunID, load.Target.Name), load.Fence)
-}
-
 // loader is one load on one connection.
 type loader struct {
 	load     connector.Load
@@ -52,7 +39,7 @@ type loader struct {
 
 // Load implements connector.Target.
 func (c *Connector) Load(ctx context.Context, load connector.Load) (connector.Outcome, error) {
-	conn, err := c.connect(ctx, application(load))
+	conn, err := c.connect(ctx, sqlload.SessionName(load))
 	if err != nil {
 		return connector.Outcome{}, err
 	}

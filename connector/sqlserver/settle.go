@@ -34,6 +34,9 @@ func (c *Connector) Settle(ctx context.Context, settlement connector.Settlement)
 			return connector.Outcome{}, err
 		}
 	}
+	if err := evict(ctx, s, settlement.RunID, settlement.Target.Name, settlement.Fence); err != nil {
+		return connector.Outcome{}, err
+	}
 	// One statement is one transaction. It waits for a load that has not ended.
 	aborted, err := plan.Abort(settlement, func(statement string, args ...any) (int64, error) {
 		n, err := s.affected(ctx, statement, args...)
@@ -89,6 +92,9 @@ func (c *Connector) commitOutcome(ctx context.Context, l *loader) (out connector
 		return out, false, err
 	}
 	defer s.close()
+	if err := evict(ctx, s, l.load.RunID, l.load.Target.Name, l.load.Fence+1); err != nil {
+		return out, false, err
+	}
 	if err := lockMarker(ctx, s, l.plan, l.load.RunID, l.load.Target.Name); err != nil {
 		return out, false, err
 	}

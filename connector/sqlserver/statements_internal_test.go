@@ -50,6 +50,9 @@ func TestStatementsOfALoad(t *testing.T) {
 		`INSERT INTO [sales].[_lume_runs] ([run_id], [target], [state], [flow_version], [version_digest], [attempt], [fence], [start_time]) ` +
 			`SELECT @p1, @p2, @p3, @p4, @p5, @p6, @p7, SYSUTCDATETIME() WHERE NOT EXISTS (SELECT 1 FROM [sales].[_lume_runs] ` +
 			`WHERE [run_id] = @p1 AND [target] = @p2)`: plan.InsertMarker(),
+		`UPDATE [sales].[_lume_runs] SET [state] = @p1, [flow_version] = @p2, [version_digest] = @p3, [attempt] = @p4, [fence] = @p5, [start_time] = SYSUTCDATETIME() ` +
+			`WHERE [run_id] = @p6 AND [target] = @p7 AND [state] = 'aborted' AND [fence] < @p8`: plan.TakeMarker(),
+		`UPDATE [sales].[_lume_runs] SET [fence] = @p1 WHERE [run_id] = @p2 AND [target] = @p3 AND [state] = 'aborted' AND [fence] < @p4`: plan.RaiseMarker(),
 		`CREATE TABLE [#lume_load] ([_row] bigint NOT NULL PRIMARY KEY, [code] nvarchar(450) COLLATE Latin1_General_100_BIN2 NULL, [id] bigint NULL, ` +
 			`[a]]b] nvarchar(max) COLLATE Latin1_General_CI_AS NULL)`: createStage(columns),
 		`UPDATE t SET [a]]b] = s.[a]]b] FROM [sales].[it's a t]]] AS t WITH (UPDLOCK, HOLDLOCK) INNER JOIN [#lume_load] AS s ON t.[code] = s.[code] AND t.[id] = s.[id] ` +

@@ -106,7 +106,7 @@ func TestTargetSuite(t *testing.T) {
 	s := newSuite(t)
 	connectortest.Target(t, connectortest.TargetHarness{
 		Open:  func(t *testing.T) connector.Target { return s.system.connect(t, s.database, nil) },
-		Place: s.place, Rows: s.rows, Rejects: s.rejects, Sessions: s.sessions, Only: only(),
+		Place: s.place, Rows: s.rows, Rejects: s.rejects, Sessions: s.sessions, Evicts: true, Only: only(),
 		FoldsNames: true,
 		// The 8,060 bytes of a row are the limit, not the 1,024 columns.
 		MaxColumns: 300,

@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 
 	"github.com/lume-data/lume/connector"
 	"github.com/lume-data/lume/connector/internal/sqlload"
@@ -39,11 +38,15 @@ func (c *Connector) Load(ctx context.Context, load connector.Load) (connector.Ou
 	if err != nil {
 		return connector.Outcome{}, err
 	}
-	s, err := c.connect(ctx, fmt.Sprintf("lume/%s/%d", load.RunID, load.Attempt))
+	s, err := c.connect(ctx, sqlload.SessionName(load))
 	if err != nil {
 		return connector.Outcome{}, err
 	}
 	defer s.close()
+	// First of all: where readers wait for writers, also a look at the marker waits.
+	if err := evict(ctx, s, load.RunID, load.Target.Name, load.Fence); err != nil {
+		return connector.Outcome{}, err
+	}
 	if out, decided, err := readMarker(ctx, s, plan, load.RunID, load.Target.Name, load.Fence); err != nil || decided {
 		return out, err
 	}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sort"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -123,6 +125,22 @@ func TestAMarkerSaysWhatBecameOfTheLoad(t *testing.T) {
 	require.ErrorContains(t, err, "MARKER_BROKEN")
 	_, err = sqlload.Unclaimed(connector.Outcome{}, false, nil)
 	require.ErrorContains(t, err, "MARKER_BUSY")
+}
+
+func TestTheNameOfASessionTellsRunTargetAndFence(t *testing.T) {
+	t.Parallel()
+	load := connector.Load{RunID: "run_01ARZ3NDEKTSV4RRFFQ69G5FAV", Fence: math.MaxInt64, Target: connector.TargetSpec{Name: strings.Repeat("ä", 100)}}
+	name := sqlload.SessionName(load)
+	require.LessOrEqual(t, len(name), 63, "PostgreSQL cuts off what is longer")
+	fence, ok := sqlload.SessionFence(name, sqlload.SessionPrefix(load.RunID, load.Target.Name))
+	require.True(t, ok)
+	require.EqualValues(t, math.MaxInt64, fence)
+	for _, prefix := range []string{sqlload.SessionPrefix(load.RunID, "other"), sqlload.SessionPrefix("run_2", load.Target.Name)} {
+		_, ok = sqlload.SessionFence(name, prefix)
+		require.False(t, ok)
+	}
+	_, ok = sqlload.SessionFence(sqlload.SessionPrefix("run_1", "main")+"x", sqlload.SessionPrefix("run_1", "main"))
+	require.False(t, ok)
 }
 
 // target is a table of rows that refuses some of them.

@@ -283,26 +283,28 @@ func (s *session) columnsOf(ctx context.Context, statement string) ([]resultColu
 // sessionsTable makes sys.dm_exec_sessions of this moment.
 func (s *session) sessionsTable(ctx context.Context) error {
 	for _, statement := range []string{
-		`CREATE TEMP TABLE IF NOT EXISTS "sys.dm_exec_sessions" (program_name text_nvarchar_128, database_id int_smallint)`, `DELETE FROM "sys.dm_exec_sessions"`,
+		`CREATE TEMP TABLE IF NOT EXISTS "sys.dm_exec_sessions" (session_id int_smallint, program_name text_nvarchar_128, database_id int_smallint)`,
+		`DELETE FROM "sys.dm_exec_sessions"`,
 	} {
 		if _, err := s.sqlite.ExecContext(ctx, statement); err != nil {
 			return err
 		}
 	}
 	type row struct {
-		app string
-		id  int64
+		id       int64
+		app      string
+		database int64
 	}
 	var rows []row
 	s.server.mu.Lock()
 	for other := range s.server.sessions {
 		if other.database != nil {
-			rows = append(rows, row{other.app, other.database.id})
+			rows = append(rows, row{other.id, other.app, other.database.id})
 		}
 	}
 	s.server.mu.Unlock()
 	for _, r := range rows {
-		if _, err := s.sqlite.ExecContext(ctx, `INSERT INTO "sys.dm_exec_sessions" VALUES (?, ?)`, r.app, r.id); err != nil {
+		if _, err := s.sqlite.ExecContext(ctx, `INSERT INTO "sys.dm_exec_sessions" VALUES (?, ?, ?)`, r.id, r.app, r.database); err != nil {
 			return err
 		}
 	}

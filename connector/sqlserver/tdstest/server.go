@@ -19,6 +19,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	_ "modernc.org/sqlite" // The databases of the server.
@@ -52,6 +53,7 @@ type Server struct {
 	sessions  map[*session]bool
 	faults    []*fault
 	next      uint64
+	waiting   atomic.Int64
 }
 
 // database is one database: a file, and the lock of its writer.
@@ -115,6 +117,9 @@ func (s *Server) FailNext(match string, f Fault) {
 	s.faults = append(s.faults, &fault{match: match, Fault: f})
 }
 
+// Waiting is how many sessions wait for the lock of a database's writer.
+func (s *Server) Waiting() int64 { return s.waiting.Load() }
+
 // fault takes the fault of a statement, if there is one.
 func (s *Server) fault(statement string) Fault {
 	s.mu.Lock()
@@ -163,6 +168,8 @@ func (s *Server) serve(conn net.Conn) {
 	defer cancel()
 	session := &session{server: s, conn: conn, ctx: ctx, packet: 4096, lockTimeout: -1}
 	s.mu.Lock()
+	s.next++
+	session.id = int64(s.next)
 	s.sessions[session] = true
 	s.mu.Unlock()
 	defer func() {
@@ -221,6 +228,25 @@ func (s *Server) create(name string) error {
 	}
 	s.databases[name] = d
 	return nil
+}
+
+// kill ends a session, whatever it does: its connection breaks, and what it has not committed is rolled back.
+func (s *Server) kill(id int64, by *session) error {
+	if id == by.id {
+		return &Error{Number: 6104, State: 1, Class: 16, Text: "Cannot use KILL to kill your own process."}
+	}
+	if by.transaction != 0 {
+		return &Error{Number: 6115, State: 1, Class: 16, Text: "KILL command cannot be used inside user transactions."}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for session := range s.sessions {
+		if session.id == id {
+			_ = session.conn.Close() // It may be ending already.
+			return nil
+		}
+	}
+	return &Error{Number: 6106, State: 2, Class: 16, Text: fmt.Sprintf("Process ID %d is not an active process ID.", id)}
 }
 
 // drop removes a database. Sessions in it go on failing.

@@ -17,6 +17,7 @@ import (
 // session is one connection of a client.
 type session struct {
 	server   *Server
+	id       int64
 	conn     net.Conn
 	rw       io.ReadWriter
 	ctx      context.Context
@@ -317,6 +318,8 @@ func (s *session) write(ctx context.Context) (release func(), err error) {
 			defer timer.Stop()
 			timeout = timer.C
 		}
+		s.server.waiting.Add(1)
+		defer s.server.waiting.Add(-1)
 		select {
 		case s.database.lock <- struct{}{}:
 			s.locked = true

@@ -77,6 +77,12 @@ func (s *session) statement(ctx context.Context, w *writer, list []token, params
 		return false, s.createTable(ctx, list[2:])
 	case starts(list, "CREATE"), starts(list, "DROP"), starts(list, "ALTER"):
 		return false, s.define(ctx, list)
+	case starts(list, "KILL") && len(list) == 2:
+		id, err := strconv.ParseInt(list[1].text, 10, 64)
+		if err != nil {
+			return false, syntaxError(list[1].text)
+		}
+		return false, s.server.kill(id, s)
 	case starts(list, "INSERT", "BULK"):
 		s.bulk, err = s.parseBulk(list[2:])
 		return false, err

@@ -1,0 +1,64 @@
+package sqlserver_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/lume-data/lume/connector"
+	"github.com/lume-data/lume/connector/internal/sqlload/loadtest"
+	"github.com/lume-data/lume/connector/sqlserver/tdstest"
+)
+
+func TestALoginThatMayNotEndSessionsWaitsForTheMarker(t *testing.T) {
+	t.Parallel()
+	for match, number := range map[string]int32{"KILL": 6102, "sys.dm_exec_sessions": 300} {
+		server, b, stalled := faulty(t)
+		next := loadtest.New("run_1", stalled.Target, stalled.Rows)
+		next.Attempt, next.Fence = 2, 2
+		type result struct {
+			out connector.Outcome
+			err error
+		}
+		ended := make(chan result, 1)
+		balance := stalled.Balance
+		stalled.Balance = func(written, refused int64) ([]byte, error) {
+			server.FailNext(match, tdstest.Fault{Error: &tdstest.Error{Number: number, State: 1, Class: 14, Text: "driver text"}})
+			go func() {
+				out, err := b.link.Load(context.WithoutCancel(t.Context()), next.Load)
+				ended <- result{out, err}
+			}()
+			require.Eventually(t, func() bool { return server.Waiting() == 1 }, 10*time.Second, time.Millisecond, "the later load waits for the marker")
+			return balance(written, refused)
+		}
+		require.True(t, b.load(stalled).Committed)
+		r := <-ended
+		require.NoError(t, r.err)
+		require.True(t, r.out.Existing, match)
+		require.Equal(t, []string{"1", "2"}, b.things())
+	}
+}
+
+func TestALostCommitOfALoadThatTookAnAbortedMarkersPlaceIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	for _, after := range []bool{true, false} {
+		server, b, l := faulty(t)
+		_, err := b.link.Settle(t.Context(), loadtest.Settlement("run_1", l.Target, 5))
+		require.NoError(t, err)
+		l.Fence = 7
+		server.FailNext("COMMIT", tdstest.Fault{Cut: true, After: after})
+		out, err := b.link.Load(t.Context(), l.Load)
+		if after {
+			require.NoError(t, err)
+			require.True(t, out.Committed)
+			continue
+		}
+		coded(t, err, "COMMIT_LOST")
+		require.Empty(t, b.things())
+		require.Equal(t, []string{"aborted|5"}, b.rows("SELECT [state], [fence] FROM [dbo].[_lume_runs] WHERE [run_id] = N'run_1'"))
+		l.Fence = 8
+		require.True(t, b.load(l).Committed)
+	}
+}
