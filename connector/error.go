@@ -52,7 +52,8 @@ func (e *Error) Unwrap() error { return e.Cause }
 
 // Sentinels that the platform acts on.
 var (
-	// ErrAborted is returned by Load when an `aborted` marker stands under the run's key: the load must not commit.
+	// ErrAborted is returned by Load when an `aborted` marker stands under the run's key whose fence is not lower than the
+	// load's: the load must not commit.
 	ErrAborted = errors.New("connector: the run was aborted in this target")
 	// ErrChanged is returned by a read of a pinned object that has another entity tag by now.
 	ErrChanged = errors.New("connector: the object changed while it was read")

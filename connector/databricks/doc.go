@@ -5,6 +5,6 @@
 // marker says `writing` (with the receipt), then the rejects of the run are replaced, then its rows by one statement that has
 // the same effect however often it runs, then the marker says `committed`. The marker's row is fenced: each change of it goes
 // through a MERGE that also changes a row which all runs share, and Delta lets only one of two such changes in. Each statement
-// that writes rows asks the marker first, so that it writes nothing once the run is settled. TYPES.md says what that promises
+// that writes rows asks the marker first, by its state and fence, so that it writes nothing once the run is settled or resumed. TYPES.md says what that promises
 // and what it does not.
 package databricks

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -234,9 +235,11 @@ type lakehouse struct {
 	fence   int64
 	arrived bool
 	writes  []string
-	// failRows is what the statement of the rows answers; settled lets a settlement come right before it.
-	failRows string
-	settled  bool
+	// failRows is what the statement of the rows answers; meanwhile is what happens right before a statement with a prefix that
+	// writes.
+	failRows  string
+	meanwhile map[string]func()
+	late      func() // What happens right after the statement of the rows.
 }
 
 func newLakehouse(t *testing.T) *lakehouse {
@@ -288,19 +291,24 @@ func (l *lakehouse) answer(st thrifttest.Statement) thrifttest.Result {
 		return number("0")
 	case strings.HasPrefix(st.Text, "SELECT count(*)"):
 		return number("2")
-	case strings.HasPrefix(st.Text, "INSERT"), strings.HasPrefix(st.Text, "ALTER"), strings.HasPrefix(st.Text, "DELETE"):
+	case strings.HasPrefix(st.Text, "INSERT"), strings.HasPrefix(st.Text, "ALTER"):
+		for prefix, happens := range l.meanwhile {
+			if strings.HasPrefix(st.Text, prefix) {
+				happens()
+			}
+		}
+		if strings.HasPrefix(st.Text, "INSERT") && !l.standing(st.Text) {
+			return thrifttest.Result{Error: "[USER_RAISED_EXCEPTION] LUME_RUN_IS_FENCED SQLSTATE: P0001"}
+		}
 		l.writes = append(l.writes, strings.Join(strings.Fields(st.Text)[:4], " ")+" "+l.state)
 		if strings.Contains(st.Text, "`t` REPLACE") {
-			if l.settled {
-				l.state = "aborted"
-			}
-			if !l.standing(st.Text) {
-				return thrifttest.Result{Error: "[USER_RAISED_EXCEPTION] LUME_RUN_IS_FENCED SQLSTATE: P0001"}
-			}
 			if l.failRows != "" {
 				return thrifttest.Result{Error: l.failRows}
 			}
 			l.arrived = true
+			if l.late != nil {
+				l.late()
+			}
 		}
 	}
 	return thrifttest.Result{}
@@ -387,13 +395,89 @@ func TestALoadWhoseAnswerIsLostIsSettledByWhatIsThere(t *testing.T) {
 	}
 }
 
-func TestASettledRunIsFencedFromItsRows(t *testing.T) {
+// stands makes a marker stand right before a statement.
+func (l *lakehouse) stands(prefix, state string, fence int64) {
+	l.meanwhile = map[string]func(){prefix: func() { l.state, l.fence, l.meanwhile = state, fence, nil }}
+}
+
+func TestALoadWritesNothingOnceItsMarkerHasChanged(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		state  string
+		fence  int64
+		reason string
+	}{{"aborted", 5, ""}, {"writing", 9, "RUN_IS_BEING_LOADED"}, {"settling", 1, "RUN_IS_BEING_SETTLED"}, {"committed", 9, ""}} {
+		for _, prefix := range []string{"INSERT INTO TABLE `main`.`sales`.`t_rejects`", "INSERT INTO TABLE `main`.`sales`.`t` "} {
+			l := newLakehouse(t)
+			spec, rows := twoRows(t)
+			l.stands(prefix, c.state, c.fence)
+			load := loadtest.New("run_1", spec, rows, connector.Reject{Row: 7, Line: -1, Byte: -1, Stage: "transform", Errors: "[]", Record: "{}"})
+			out, err := link(t, l.Server, nil).Load(t.Context(), load.Load)
+			switch {
+			case c.state == "aborted":
+				require.ErrorIs(t, err, connector.ErrAborted)
+			case c.reason != "":
+				require.Equal(t, connector.KindUnavailable, coded(t, err, c.reason).Kind)
+			default:
+				require.NoError(t, err)
+				require.True(t, out.Existing)
+			}
+			require.Equal(t, c.state, l.state)
+			require.Equal(t, c.fence, l.fence)
+			require.Empty(t, slices.DeleteFunc(l.writes, func(w string) bool { return strings.Contains(w, "t_rejects") && strings.Contains(prefix, "`t` ") }))
+			require.Empty(t, l.volume, "staged files are removed")
+		}
+	}
+}
+
+func TestALateSettlementTouchesNothingOfALaterLoad(t *testing.T) {
 	t.Parallel()
 	l := newLakehouse(t)
-	spec, rows := twoRows(t)
-	l.settled = true
-	_, err := link(t, l.Server, nil).Load(t.Context(), loadtest.New("run_1", spec, rows).Load)
-	require.ErrorIs(t, err, connector.ErrAborted)
-	require.Equal(t, "aborted", l.state)
-	require.Empty(t, l.volume, "staged files are removed")
+	spec, _ := twoRows(t)
+	c := link(t, l.Server, nil)
+	// It finds the later load at work.
+	l.state, l.fence = "writing", 9
+	_, err := c.Settle(t.Context(), loadtest.Settlement("run_1", spec, 5))
+	coded(t, err, "RUN_IS_BEING_LOADED")
+	require.Equal(t, "writing", l.state)
+	require.Empty(t, l.writes)
+	// It has decided on an earlier load when the later one begins.
+	l.state, l.fence = "writing", 1
+	l.stands("INSERT INTO TABLE `main`.`sales`.`t_rejects`", "writing", 9)
+	_, err = c.Settle(t.Context(), loadtest.Settlement("run_1", spec, 5))
+	coded(t, err, "RUN_IS_BEING_LOADED")
+	require.Equal(t, "writing", l.state)
+	require.EqualValues(t, 9, l.fence)
+	require.Equal(t, []string{"ALTER TABLE `main`.`sales`.`t` SET settling"}, l.writes, "no rejects are deleted")
+	// Another settlement of the same load was quicker: the fence of the later one stays.
+	for quicker, want := range map[int64]int64{3: 5, 7: 7} {
+		l.state, l.fence = "writing", 1
+		l.stands("INSERT INTO TABLE `main`.`sales`.`t_rejects`", "aborted", quicker)
+		out, err := c.Settle(t.Context(), loadtest.Settlement("run_1", spec, 5))
+		require.NoError(t, err)
+		require.Equal(t, connector.Outcome{}, out)
+		require.Equal(t, "aborted", l.state)
+		require.Equal(t, want, l.fence)
+	}
+}
+
+func TestAnAppendThatCameTooLateIsTakenBackUnlessTheRunWasResumed(t *testing.T) {
+	t.Parallel()
+	for _, resumed := range []bool{false, true} {
+		l := newLakehouse(t)
+		spec, rows := twoRows(t)
+		load := loadtest.New("run_1", spec, rows)
+		// Its rows get in although the run is settled meanwhile, which Delta cannot rule out.
+		l.late = func() { l.state, l.fence = "aborted", 5 }
+		if resumed {
+			l.stands("INSERT INTO TABLE `main`.`sales`.`t` REPLACE WHERE _lume_run_id = ? AND _lume_target = ? SELECT CAST(NULL", "writing", 9)
+		}
+		_, err := link(t, l.Server, nil).Load(t.Context(), load.Load)
+		require.ErrorIs(t, err, connector.ErrAborted)
+		want := []string{"INSERT INTO TABLE `main`.`sales`.`t` writing"}
+		if !resumed {
+			want = append(want, "INSERT INTO TABLE `main`.`sales`.`t` aborted", "INSERT INTO TABLE `main`.`sales`.`t_rejects` aborted")
+		}
+		require.Equal(t, want, l.writes)
+	}
 }

@@ -1,6 +1,7 @@
 package mysql_test
 
 import (
+	"database/sql"
 	"fmt"
 	"testing"
 	"time"
@@ -76,4 +77,36 @@ func TestACancelledLoadEndsSoonAndLeavesNothing(t *testing.T) {
 			return b.count()
 		})
 	}
+}
+
+// held is a transaction of another session.
+type held struct {
+	b  *bundle
+	tx *sql.Tx
+}
+
+func (b *bundle) hold(run, state string, fence int64) loadtest.Held {
+	b.t.Helper()
+	tx, err := openDB(b.t, b.server).BeginTx(b.t.Context(), nil)
+	require.NoError(b.t, err)
+	_, err = tx.ExecContext(b.t.Context(), "INSERT INTO _lume_runs VALUES (?, 'main', ?, 'x:v1', '', 1, ?, '{}', now(6), NULL)", run, state, fence)
+	require.NoError(b.t, err)
+	return &held{b, tx}
+}
+
+// Waiting implements loadtest.Held.
+func (h *held) Waiting() bool {
+	return h.b.text("SELECT count(*) FROM information_schema.innodb_trx x JOIN information_schema.processlist p ON p.id = x.trx_mysql_thread_id "+
+		"WHERE x.trx_state = 'LOCK WAIT' AND p.db = database()") == "1"
+}
+
+// Commit implements loadtest.Held.
+func (h *held) Commit() { require.NoError(h.b.t, h.tx.Commit()) }
+
+func TestALoadFindsTheMarkerThatItWaitedFor(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	target := spec(connector.Append, "things", loadtest.Columns(t, "id!", "int64"))
+	b.load(loadtest.New("run_0", target, &loadtest.Rows{Batch: loadtest.Batch(t, target.Columns)}))
+	loadtest.FindsTheMarkerItWaitedFor(t, b.link, target, b.hold, b.count)
 }

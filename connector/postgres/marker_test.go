@@ -1,8 +1,10 @@
 package postgres_test
 
 import (
+	"context"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/lume-data/lume/connector"
@@ -48,4 +50,38 @@ func TestACancelledLoadEndsSoonAndLeavesNothing(t *testing.T) {
 		CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(60); RETURN NEW; END $$;
 		CREATE TRIGGER slow BEFORE INSERT ON things FOR EACH ROW EXECUTE FUNCTION slow()`)
 	loadtest.EndsSoonWhenCancelled(t, b.link, spec(connector.Append, "things", loadtest.Columns(t, "id!", "int64")), b.count)
+}
+
+// held is a transaction of another session.
+type held struct {
+	b  *bundle
+	tx pgx.Tx
+}
+
+func (b *bundle) hold(run, state string, fence int64) loadtest.Held {
+	b.t.Helper()
+	conn, err := pgx.Connect(b.t.Context(), b.dsn)
+	require.NoError(b.t, err)
+	b.t.Cleanup(func() { require.NoError(b.t, conn.Close(context.WithoutCancel(b.t.Context()))) })
+	tx, err := conn.Begin(b.t.Context())
+	require.NoError(b.t, err)
+	_, err = tx.Exec(b.t.Context(), "INSERT INTO _lume_runs VALUES ($1, 'main', $2, 'x:v1', '', 1, $3, '{}', now(), NULL)", run, state, fence)
+	require.NoError(b.t, err)
+	return &held{b, tx}
+}
+
+// Waiting implements loadtest.Held.
+func (h *held) Waiting() bool {
+	return h.b.text("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'lume/run%' AND wait_event_type = 'Lock'") == "1"
+}
+
+// Commit implements loadtest.Held.
+func (h *held) Commit() { require.NoError(h.b.t, h.tx.Commit(h.b.t.Context())) }
+
+func TestALoadFindsTheMarkerThatItWaitedFor(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	target := spec(connector.Append, "things", loadtest.Columns(t, "id!", "int64"))
+	b.load(loadtest.New("run_0", target, &loadtest.Rows{Batch: loadtest.Batch(t, target.Columns)}))
+	loadtest.FindsTheMarkerItWaitedFor(t, b.link, target, b.hold, b.count)
 }

@@ -3,6 +3,7 @@ package sqlserver
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/lume-data/lume/connector/internal/sqlload"
@@ -16,14 +17,13 @@ const (
 	evictDeadline = 10 * time.Second
 )
 
-// Numbers of errors of KILL and of the view of sessions.
-const (
-	killDenied = 6102
-	notActive  = 6106
-	viewDenied = 262
-	rightOnly  = 297
-	noState    = 300
-)
+// notActive is the number of the error of a KILL whose session is gone.
+const notActive = 6106
+
+// mayNot reports whether an error says that the login has no right to see sessions or to end them.
+func mayNot(err error) bool {
+	return slices.ContainsFunc([]int32{229, 262, 297, 300, 6102}, func(number int32) bool { return hasNumber(err, number) })
+}
 
 // evict ends the sessions of a run's loads into a target that have a lower fence, and waits until they are gone. A worker that
 // was stopped in the middle of a load holds its transaction, and with it the run's marker, until its session ends. It must not
@@ -43,7 +43,7 @@ func evict(ctx context.Context, s *session, runID, target string, before int64) 
 			}
 			return nil
 		})
-		if hasNumber(err, viewDenied) || hasNumber(err, rightOnly) || hasNumber(err, noState) {
+		if mayNot(err) {
 			return nil
 		}
 		if err != nil {
@@ -51,7 +51,7 @@ func evict(ctx context.Context, s *session, runID, target string, before int64) 
 		}
 		for _, id := range earlier {
 			err := s.exec(ctx, fmt.Sprintf("KILL %d", id))
-			if hasNumber(err, killDenied) {
+			if mayNot(err) {
 				return nil
 			}
 			if err != nil && !hasNumber(err, notActive) {

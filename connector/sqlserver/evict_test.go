@@ -2,6 +2,8 @@ package sqlserver_test
 
 import (
 	"context"
+	"database/sql"
+	"strconv"
 	"testing"
 	"time"
 
@@ -61,4 +63,31 @@ func TestALostCommitOfALoadThatTookAnAbortedMarkersPlaceIsTriedAgain(t *testing.
 		l.Fence = 8
 		require.True(t, b.load(l).Committed)
 	}
+}
+
+// held is a transaction of another session, in a server of the test's own.
+type held struct {
+	t      *testing.T
+	server *tdstest.Server
+	tx     *sql.Tx
+}
+
+// Waiting implements loadtest.Held.
+func (h *held) Waiting() bool { return h.server.Waiting() == 1 }
+
+// Commit implements loadtest.Held.
+func (h *held) Commit() { require.NoError(h.t, h.tx.Commit()) }
+
+func TestALoadFindsTheMarkerThatItWaitedFor(t *testing.T) {
+	t.Parallel()
+	server, b, l := faulty(t)
+	hold := func(run, state string, fence int64) loadtest.Held {
+		tx, err := b.db.BeginTx(t.Context(), nil)
+		require.NoError(t, err)
+		_, err = tx.ExecContext(t.Context(), "INSERT INTO [dbo].[_lume_runs] ([run_id], [target], [state], [flow_version], [version_digest], [attempt], [fence], [receipt], [start_time]) "+
+			"VALUES (@p1, N'main', @p2, N'x:v1', N'', 1, @p3, N'{}', SYSUTCDATETIME())", run, state, fence)
+		require.NoError(t, err)
+		return &held{t, server, tx}
+	}
+	loadtest.FindsTheMarkerItWaitedFor(t, b.link, l.Target, hold, func() string { return strconv.Itoa(len(b.things())) })
 }

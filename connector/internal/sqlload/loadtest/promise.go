@@ -105,3 +105,58 @@ func EndsSoonWhenCancelled(t *testing.T, target connector.Target, spec connector
 	require.Less(t, time.Since(started), 20*time.Second)
 	require.Equal(t, "0", count())
 }
+
+// Held is a session that has made a marker and not yet committed.
+type Held interface {
+	// Waiting reports whether a load waits for the marker.
+	Waiting() bool
+	// Commit commits it.
+	Commit()
+}
+
+// FindsTheMarkerItWaitedFor lets a load with fence 7, that has seen no marker, wait for one which another session is making.
+// hold makes it, of a state and with a fence. count counts the rows of the table, which exists and is empty.
+func FindsTheMarkerItWaitedFor(t *testing.T, target connector.Target, spec connector.TargetSpec, hold func(run, state string, fence int64) Held, count func() string) {
+	t.Helper()
+	for _, c := range []struct {
+		run, state string
+		fence      int64
+	}{{"run_1", "committed", 9}, {"run_2", "committed", 5}, {"run_3", "aborted", 9}, {"run_4", "aborted", 7}, {"run_5", "aborted", 5}} {
+		held := hold(c.run, c.state, c.fence)
+		l := one(t, c.run, spec)
+		l.Fence = 7
+		type result struct {
+			out connector.Outcome
+			err error
+		}
+		ended := make(chan result, 1)
+		go func() {
+			out, err := target.Load(context.WithoutCancel(t.Context()), l.Load)
+			ended <- result{out, err}
+		}()
+		require.Eventually(t, held.Waiting, 20*time.Second, 5*time.Millisecond)
+		held.Commit()
+		r := <-ended
+		switch {
+		case c.state == "committed":
+			require.NoError(t, r.err)
+			require.True(t, r.out.Existing)
+			require.Equal(t, "{}", string(r.out.Receipt))
+		case c.fence >= l.Fence:
+			require.ErrorIs(t, r.err, connector.ErrAborted)
+		default:
+			// It gives way, at once or to the next attempt.
+			if r.err != nil {
+				require.Equal(t, "MARKER_BUSY", connector.AsError(r.err).Reason, "%v", r.err)
+				r.out, r.err = target.Load(t.Context(), l.Load)
+				require.NoError(t, r.err)
+			}
+			require.True(t, r.out.Committed)
+			require.False(t, r.out.Existing)
+			require.Equal(t, "1", count())
+			continue
+		}
+		require.False(t, l.Balanced)
+		require.Equal(t, "0", count())
+	}
+}

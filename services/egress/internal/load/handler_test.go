@@ -148,17 +148,24 @@ func TestASecondLoadFindsTheFirstOnesReceiptAndRejects(t *testing.T) {
 	require.Equal(t, "4", b.text("SELECT count(*) FROM things"))
 }
 
-func TestASettledRunCannotBeLoaded(t *testing.T) {
+func TestASettledRunCannotBeLoadedByATaskOfBefore(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.part(good(0, 5)...)
-	b.task.Kind = controlv1.TaskKind_TASK_KIND_SETTLE
+	load := b.task.GetFence()
+	b.task.Kind, b.task.Fence = controlv1.TaskKind_TASK_KIND_SETTLE, load+1
 	r, _ := b.handle()
 	require.Equal(t, receipt.Aborted, r.Targets[0].Outcome)
 	require.EqualValues(t, 5, r.Counts.Mapped)
-	b.task.Kind = controlv1.TaskKind_TASK_KIND_LOAD
+	require.Equal(t, "aborted 8", b.text("SELECT state || ' ' || fence FROM _lume_runs"))
+	b.task.Kind, b.task.Fence = controlv1.TaskKind_TASK_KIND_LOAD, load
 	e := failed(t, b, "ABORTED")
 	require.False(t, e.Retryable)
+	// One that was claimed afterwards resumes the run.
+	b.task.Fence = load + 2
+	r, _ = b.handle()
+	require.EqualValues(t, 5, r.Targets[0].Written)
+	require.Equal(t, "5", b.text("SELECT count(*) FROM things"))
 }
 
 func TestTheBudgetIsCheckedWhileTheTargetRefuses(t *testing.T) {
