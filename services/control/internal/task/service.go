@@ -292,7 +292,7 @@ func stopReason(t store.Task, r store.Run, now time.Time) string {
 	case t.Kind == store.TaskSettle && t.State == store.TaskRunning:
 		return ""
 	case r.Ending != nil:
-		cause = r.Ending.Error
+		cause = t.Error // for which the load was stopped; the run may end for what another target did before
 	case t.State == store.TaskRunning && !now.Before(r.Deadline):
 		return run.ReasonDeadline
 	case t.State == store.TaskRunning:
