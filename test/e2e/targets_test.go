@@ -2,6 +2,8 @@ package e2e_test
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -209,6 +211,24 @@ func TestARunOfTwoTargetsSurvivesKill(t *testing.T) {
 			everywhere(t, i, ended, list, bad, warehouse, lake)
 		})
 	}
+}
+
+func TestTheExampleWithTwoTargetsFillsBoth(t *testing.T) {
+	t.Parallel()
+	i := up(t)
+	inbox := filepath.Join(i.root, "inbox")
+	require.NoError(t, os.Mkdir(inbox, 0o755))
+	batch := filepath.Join(inbox, "batch.csv")
+	messy(t, batch, 500)
+	i.mustLume(t, "connectors", "apply", "-f", "../../examples/connectors")
+	i.mustLume(t, "flows", "apply", "-f", "../../examples/two_targets.yaml")
+	i.mustLume(t, "flows", "publish", "invoices_everywhere")
+	out := i.mustLume(t, "run", "invoices_everywhere:v1", batch, "--wait")
+	require.Regexp(t, `Target warehouse +warehouse invoices_everywhere \(upsert\) COMMITTED`, out)
+	require.Regexp(t, `Target lake +inbox lake \(append\) COMMITTED`, out)
+	parts, err := filepath.Glob(filepath.Join(inbox, "lake", "run_id=*", "mapped", "*.parquet"))
+	require.NoError(t, err)
+	require.NotEmpty(t, parts)
 }
 
 // waiting waits until somebody waits for a lock on the table of orders: a load in its middle.
