@@ -42,14 +42,17 @@ func (e *Imbalance) Fault() (code uint32, reason, message, next, column string, 
 		}
 }
 
-// Check returns an [*Imbalance] unless both equations hold for the receipt and every target in it, and no count is
-// negative.
+// Check returns an [*Imbalance] unless both equations hold for the receipt and every target in it that has, or will have,
+// the rows, and no count is negative.
 func Check(r *typev1.Receipt) error {
 	if err := CheckRecords(r.GetCounts()); err != nil {
 		return err
 	}
 	c := r.GetCounts()
 	for _, t := range r.GetTargets() {
+		if t.GetOutcome() == Aborted || t.GetOutcome() == Unknown {
+			continue
+		}
 		account := "rows of target " + t.GetTarget()
 		if err := notNegative(account, count{"written", t.GetWritten()}, count{"refused", t.GetRefused()}); err != nil {
 			return err

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	"google.golang.org/protobuf/proto"
+
 	controlv1 "github.com/lume-data/lume/gen/lume/control/v1"
 	flowv1 "github.com/lume-data/lume/gen/lume/flow/v1"
 	typev1 "github.com/lume-data/lume/gen/lume/type/v1"
@@ -37,11 +39,38 @@ func Counts(ingest *typev1.IngestManifest, parts []*typev1.PartManifest, closing
 	return c
 }
 
-// Build makes the receipt of a run from a LOAD or SETTLE task: everything but what the target will have counted. Its
-// one target has no outcome yet.
+// Build makes the receipt of a LOAD or SETTLE task: everything but what the target will have counted. Its one target is the
+// task's own, and has no outcome yet.
 func Build(task *controlv1.Task) *typev1.Receipt {
+	r := head(task)
+	if t := Target(task.GetSpec(), task.GetPart()); t != nil {
+		r.Targets = []*typev1.TargetReceipt{entry(t, task.GetRun().GetRunId())}
+	}
+	return r
+}
+
+// Merge makes the receipt of a run from those of its targets, in the order of the flow: loaded[i] is what stands in the
+// marker of target i, or nil if it has none or none is known. Then the target stands there as Build makes it. What the
+// targets share is taken from the task, whose part makes no difference.
+func Merge(task *controlv1.Task, loaded []*typev1.Receipt) *typev1.Receipt {
+	r := head(task)
+	for i, t := range Targets(task.GetSpec()) {
+		if i >= len(loaded) || len(loaded[i].GetTargets()) == 0 {
+			r.Targets = append(r.Targets, entry(t, task.GetRun().GetRunId()))
+			continue
+		}
+		r.Targets = append(r.Targets, proto.CloneOf(loaded[i].GetTargets()[0]))
+		if at := loaded[i].GetBalanceTime(); at != nil && at.AsTime().After(r.GetBalanceTime().AsTime()) {
+			r.BalanceTime = at
+		}
+	}
+	return r
+}
+
+// head is what the receipts of all targets of a run share.
+func head(task *controlv1.Task) *typev1.Receipt {
 	run, ingest := task.GetRun(), task.GetIngest()
-	r := &typev1.Receipt{
+	return &typev1.Receipt{
 		RunId:         run.GetRunId(),
 		FlowVersion:   run.GetFlowVersion(),
 		VersionDigest: run.GetVersionDigest(),
@@ -54,28 +83,40 @@ func Build(task *controlv1.Task) *typev1.Receipt {
 		SourceBytes:   ingest.GetSourceBytes(),
 		StartTime:     run.GetCreateTime(),
 	}
-	if t := Target(task.GetSpec()); t != nil {
-		r.Targets = []*typev1.TargetReceipt{{
-			Target: t.GetName(), Connector: t.GetConnector(), Location: location(t), Mode: t.GetMode(),
-			RejectsLocation: rejectsLocation(t, run.GetRunId()),
-		}}
-	}
-	return r
 }
 
-// Target returns the flow's target with its name filled in, or nil if the flow has none.
-func Target(spec *flowv1.Flow) *flowv1.Target {
-	t := spec.GetTarget()
-	if t == nil && len(spec.GetTargets()) > 0 {
-		t = spec.GetTargets()[0]
+// entry is a target of which nothing is counted yet.
+func entry(t *flowv1.Target, runID string) *typev1.TargetReceipt {
+	return &typev1.TargetReceipt{
+		Target: t.GetName(), Connector: t.GetConnector(), Location: location(t), Mode: t.GetMode(),
+		RejectsLocation: rejectsLocation(t, runID),
 	}
-	if t == nil || t.GetName() != "" {
-		return t
+}
+
+// Targets returns the flow's targets in order, their names filled in.
+func Targets(spec *flowv1.Flow) []*flowv1.Target {
+	list := spec.GetTargets()
+	if t := spec.GetTarget(); t != nil {
+		list = []*flowv1.Target{t}
 	}
-	return &flowv1.Target{
-		Name: DefaultTarget, Connector: t.GetConnector(), Table: t.GetTable(), Prefix: t.GetPrefix(), Mode: t.GetMode(),
-		Rejects: t.GetRejects(), Create: t.GetCreate(), Format: t.GetFormat(),
+	named := make([]*flowv1.Target, len(list))
+	for i, t := range list {
+		if named[i] = t; t.GetName() == "" {
+			named[i] = proto.CloneOf(t)
+			named[i].Name = DefaultTarget
+		}
 	}
+	return named
+}
+
+// Target returns the target of a LOAD or SETTLE task by the task's part, which is the target's index in the flow; nil if the
+// flow has no such target.
+func Target(spec *flowv1.Flow, part int32) *flowv1.Target {
+	targets := Targets(spec)
+	if part < 0 || int(part) >= len(targets) {
+		return nil
+	}
+	return targets[part]
 }
 
 // RejectsTable returns the table for the rejects of a target in a database: the one that it names, or its table with

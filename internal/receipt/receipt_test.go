@@ -1,10 +1,13 @@
 package receipt_test
 
 import (
+	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 	"pgregory.net/rapid"
 
 	controlv1 "github.com/lume-data/lume/gen/lume/control/v1"
@@ -139,6 +142,74 @@ func TestBuildFillsWhatIsKnownBeforeTheTargetCounts(t *testing.T) {
 		}},
 	}
 	require.True(t, proto.Equal(want, receipt.Build(task)), "%v", receipt.Build(task))
+}
+
+func TestAReceiptIsOfTheTaskOwnTarget(t *testing.T) {
+	t.Parallel()
+	task := &controlv1.Task{Part: 1, Run: &controlv1.TaskRun{RunId: "run_1"}, Spec: &flowv1.Flow{Targets: []*flowv1.Target{
+		{Name: "a", Connector: "x", Table: "t"}, {Name: "b", Connector: "y", Table: "u"},
+	}}}
+	require.Equal(t, []string{"b"}, targetNames(receipt.Build(task)))
+	task.Part = 2
+	require.Empty(t, receipt.Build(task).GetTargets(), "there is no such target")
+	require.Nil(t, receipt.Target(task.Spec, -1))
+}
+
+func TestTheReceiptOfARunNamesEveryTargetInTheOrderOfTheFlow(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		task := drawTask(t)
+		n := rapid.IntRange(1, 4).Draw(t, "targets")
+		task.Spec.Target = nil
+		var want []string
+		for i := range n {
+			want = append(want, fmt.Sprintf("t%d", i))
+			task.Spec.Targets = append(task.Spec.Targets, &flowv1.Target{Name: want[i], Connector: "c", Table: want[i], Mode: "append"})
+		}
+		loaded := make([]*typev1.Receipt, n)
+		var last *timestamppb.Timestamp
+		for i := range n {
+			if !rapid.Bool().Draw(t, "committed") {
+				continue
+			}
+			task.Part = int32(i)
+			loaded[i] = receipt.Build(task)
+			target := loaded[i].Targets[0]
+			target.Outcome, target.Refused = receipt.Committed, rapid.Int64Range(0, loaded[i].Counts.RowsToWrite).Draw(t, "refused")
+			target.Written = loaded[i].Counts.RowsToWrite - target.Refused
+			loaded[i].BalanceTime = &timestamppb.Timestamp{Seconds: rapid.Int64Range(1, 100).Draw(t, "balanced")}
+			if last.GetSeconds() < loaded[i].BalanceTime.Seconds {
+				last = loaded[i].BalanceTime
+			}
+		}
+		merged := receipt.Merge(task, loaded)
+		require.Equal(t, want, targetNames(merged))
+		require.True(t, proto.Equal(last, merged.BalanceTime), "the last balance")
+		for i, target := range merged.Targets {
+			if loaded[i] == nil {
+				require.Empty(t, target.Outcome)
+				require.Equal(t, want[i], target.Location)
+				target.Outcome = rapid.SampledFrom([]string{receipt.Aborted, receipt.Unknown}).Draw(t, "outcome")
+				continue
+			}
+			require.True(t, proto.Equal(loaded[i].Targets[0], target))
+			require.True(t, proto.Equal(loaded[i].Counts, merged.Counts))
+			require.Equal(t, loaded[i].OutputDigest, merged.OutputDigest)
+		}
+		require.NoError(t, receipt.Check(merged), "what did not commit has nothing to balance")
+		if i := slices.IndexFunc(loaded, func(r *typev1.Receipt) bool { return r != nil }); i >= 0 {
+			merged.Targets[i].Written += offset(t)
+			requireImbalance(t, receipt.Check(merged))
+		}
+	})
+}
+
+func targetNames(r *typev1.Receipt) []string {
+	var names []string
+	for _, t := range r.GetTargets() {
+		names = append(names, t.GetTarget())
+	}
+	return names
 }
 
 func TestRejectsOfAnObjectStoreLieBesideItsRows(t *testing.T) {

@@ -192,15 +192,23 @@ func TestADryPublicationAlsoLooksAtTheTarget(t *testing.T) {
 	require.Equal(t, int32(1), v.GetNumber())
 }
 
-func TestMoreThanOneTargetDoesNotPublish(t *testing.T) {
+func TestEachOfSeveralTargetsIsLookedAt(t *testing.T) {
 	t.Parallel()
 	b := setup(t).withEnds(t)
 	spec := newSpec("cleaner")
-	second := proto.CloneOf(spec.GetTarget())
-	second.Name = "copy"
-	spec.Targets, spec.Target = []*flowv1.Target{spec.GetTarget(), second}, nil
+	second, third := proto.CloneOf(spec.GetTarget()), proto.CloneOf(spec.GetTarget())
+	second.Name, second.Table, third.Name, third.Table = "copy", "public.missing", "archive", "old.missing"
+	spec.Targets, spec.Target = []*flowv1.Target{spec.GetTarget(), second, third}, nil
 	_, err := b.flows().CreateFlow(t.Context(), &controlv1.CreateFlowRequest{Flow: &controlv1.Flow{Spec: spec}})
 	require.NoError(t, err)
-	_, err = b.flows().PublishFlow(t.Context(), &controlv1.PublishFlowRequest{Name: "flows/cleaner"})
-	require.Equal(t, []string{"spec.targets NOT_SUPPORTED"}, fields(requireFault(t, err, "INVALID_ARGUMENT", "FLOW_INVALID")))
+	_, err = b.flows().PublishFlow(t.Context(), &controlv1.PublishFlowRequest{Name: "flows/cleaner", ValidateOnly: true})
+	e := requireFault(t, err, "FAILED_PRECONDITION", "TABLE_NOT_FOUND")
+	require.Equal(t, "copy", e.GetMetadata()["target"])
+	require.Equal(t, []string{"spec.targets[1] TABLE_NOT_FOUND", "spec.targets[2] TABLE_NOT_FOUND"}, fields(e))
+	v, err := b.flows().PublishFlow(t.Context(), &controlv1.PublishFlowRequest{Name: "flows/cleaner"})
+	require.NoError(t, err)
+	require.Len(t, v.GetSpec().GetTargets(), 3)
+	third.Table = "public.invoices"
+	_, err = b.flows().UpdateFlow(t.Context(), &controlv1.UpdateFlowRequest{Flow: &controlv1.Flow{Name: "flows/cleaner", Spec: spec}})
+	require.Equal(t, []string{"flow.spec.targets[2].table CONFLICTING_FIELDS"}, fields(requireFault(t, err, "INVALID_ARGUMENT", "FLOW_INVALID")))
 }

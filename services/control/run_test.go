@@ -11,10 +11,13 @@ import (
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	controlv1 "github.com/lume-data/lume/gen/lume/control/v1"
+	flowv1 "github.com/lume-data/lume/gen/lume/flow/v1"
 	typev1 "github.com/lume-data/lume/gen/lume/type/v1"
+	"github.com/lume-data/lume/internal/receipt"
 	"github.com/lume-data/lume/internal/rpcclient"
 )
 
@@ -144,6 +147,101 @@ func TestABatchThatIsInFlightIsNotRunTwice(t *testing.T) {
 	require.Equal(t, "warehouse", requireFault(t, err, "NOT_FOUND", "CONNECTOR_NOT_FOUND").GetMetadata()["connector"])
 }
 
+// toLoads brings a run of an empty batch to where its targets can be loaded.
+func (b *bundle) toLoads(t *testing.T, id string) {
+	t.Helper()
+	task := b.claim(t, id+".stage.0", typev1.Stage_STAGE_INGEST)
+	_, err := b.tasks(t).Complete(t.Context(), &controlv1.CompleteRequest{Claim: proof(task), Manifest: &typev1.Manifest{
+		Output: &typev1.Manifest_Ingest{Ingest: &typev1.IngestManifest{}},
+	}})
+	require.NoError(t, err)
+}
+
+// commit completes the load of a target.
+func (b *bundle) commit(t *testing.T, taskID string) {
+	t.Helper()
+	task := b.claim(t, taskID, typev1.Stage_STAGE_EGRESS)
+	r := receipt.Build(task)
+	r.GetTargets()[0].Outcome = receipt.Committed
+	text, err := protojson.Marshal(r)
+	require.NoError(t, err)
+	_, err = b.tasks(t).Complete(t.Context(), &controlv1.CompleteRequest{Claim: proof(task), Manifest: &typev1.Manifest{
+		Output: &typev1.Manifest_Load{Load: &typev1.LoadManifest{ReceiptJson: string(text)}},
+	}})
+	require.NoError(t, err)
+}
+
+func TestARunWithATargetThatFailedIsResumed(t *testing.T) {
+	t.Parallel()
+	b := setup(t).withEnds(t)
+	spec := newSpec("cleaner")
+	second := proto.CloneOf(spec.GetTarget())
+	second.Name, second.Table = "copy", "public.copies"
+	spec.Targets, spec.Target = []*flowv1.Target{spec.GetTarget(), second}, nil
+	b.publish(t, spec)
+	run := b.run(t, "cleaner:v1", batch)
+	id := run.GetRun().GetRunId()
+	_, err := b.runs().ResumeRun(t.Context(), &controlv1.ResumeRunRequest{Name: run.GetName()})
+	require.Contains(t, requireFault(t, err, "FAILED_PRECONDITION", "RUN_IN_FLIGHT").GetNextAction(), "lume runs watch")
+	b.toLoads(t, id)
+	b.commit(t, id+".load.0")
+	task := b.claim(t, id+".load.1", typev1.Stage_STAGE_EGRESS)
+	require.EqualValues(t, 1, task.GetPart())
+	_, err = b.tasks(t).Fail(t.Context(), &controlv1.FailRequest{Claim: proof(task), Error: &typev1.Error{
+		Code: "NOT_FOUND", Reason: "TABLE_NOT_FOUND", Message: "there is no such table", NextAction: "create it",
+	}})
+	require.NoError(t, err)
+
+	got, err := b.runs().GetRun(t.Context(), &controlv1.GetRunRequest{Name: run.GetName()})
+	require.NoError(t, err)
+	require.Equal(t, controlv1.RunState_RUN_STATE_FAILED, got.GetRun().GetState())
+	require.Equal(t, "create it; then resume the run: lume runs resume "+id, got.GetError().GetNextAction())
+	targets := got.GetTarget().GetTargets()
+	require.Equal(t, []string{"main COMMITTED public.invoices", "copy ABORTED public.copies"}, []string{
+		targets[0].GetName() + " " + targets[0].GetOutcome() + " " + targets[0].GetLocation(),
+		targets[1].GetName() + " " + targets[1].GetOutcome() + " " + targets[1].GetLocation(),
+	})
+	require.EqualValues(t, 2, got.GetTarget().GetProgress().GetTasksTotal(), "over all targets")
+	require.EqualValues(t, 1, got.GetTarget().GetProgress().GetTasksDone())
+	require.Equal(t, "TABLE_NOT_FOUND", got.GetReceipt().GetTargets()[1].GetError().GetReason())
+
+	_, err = b.runs().CreateRun(t.Context(), &controlv1.CreateRunRequest{FlowVersion: "cleaner:v1", SourcePath: batch})
+	e := requireFault(t, err, "ALREADY_EXISTS", "DUPLICATE_RUN")
+	require.Equal(t, "PARTIAL", e.GetMetadata()["outcome"])
+	require.Contains(t, e.GetNextAction(), "lume runs resume "+id)
+
+	code, body := b.rest(t, "POST", "/v1/"+run.GetName()+":resume", "{}", "Idempotency-Key", "again")
+	require.Equal(t, 200, code, body)
+	resumed := &controlv1.Run{}
+	require.NoError(t, protojson.Unmarshal([]byte(body), resumed))
+	require.Equal(t, controlv1.RunState_RUN_STATE_SYNCING_TARGET, resumed.GetRun().GetState())
+	require.Nil(t, resumed.GetError())
+	code, body = b.rest(t, "POST", "/v1/"+run.GetName()+":resume", `{"request_id":"again"}`)
+	require.Equal(t, 200, code, body)
+	code, body = b.rest(t, "POST", "/v1/"+run.GetName()+":resume", `{"request_id":"another"}`)
+	require.Equal(t, 400, code, body)
+	require.Contains(t, body, "RUN_IN_FLIGHT")
+
+	b.commit(t, id+".load.1")
+	got, err = b.runs().GetRun(t.Context(), &controlv1.GetRunRequest{Name: run.GetName()})
+	require.NoError(t, err)
+	require.Equal(t, controlv1.RunState_RUN_STATE_SUCCEEDED, got.GetRun().GetState())
+	_, err = b.runs().ResumeRun(t.Context(), &controlv1.ResumeRunRequest{Name: run.GetName()})
+	requireFault(t, err, "FAILED_PRECONDITION", "NOTHING_TO_RESUME")
+
+	other := b.run(t, "cleaner:v1", "s3://in/other.csv")
+	_, err = b.runs().CancelRun(t.Context(), &controlv1.CancelRunRequest{Name: other.GetName()})
+	require.NoError(t, err)
+	_, err = b.runs().ResumeRun(t.Context(), &controlv1.ResumeRunRequest{Name: other.GetName()})
+	require.Equal(t, "run the batch again", requireFault(t, err, "FAILED_PRECONDITION", "RUN_NOT_RESUMABLE").GetNextAction())
+
+	reader, err := b.keys().CreateApiKey(t.Context(), &controlv1.CreateApiKeyRequest{DisplayName: "r", Scopes: []string{"read"}})
+	require.NoError(t, err)
+	_, err = controlv1.NewRunServiceClient(b.dial(t, rpcclient.Config{APIKey: reader.GetKey()})).
+		ResumeRun(t.Context(), &controlv1.ResumeRunRequest{Name: run.GetName()})
+	require.Equal(t, "run", requireFault(t, err, "PERMISSION_DENIED", "PERMISSION_DENIED").GetMetadata()["scope"])
+}
+
 func TestRunsOfWhatDoesNotExistAreRefused(t *testing.T) {
 	t.Parallel()
 	b := setup(t).withEnds(t)
@@ -158,6 +256,8 @@ func TestRunsOfWhatDoesNotExistAreRefused(t *testing.T) {
 	_, err := b.runs().GetRun(t.Context(), &controlv1.GetRunRequest{Name: none})
 	requireFault(t, err, "NOT_FOUND", "RUN_NOT_FOUND")
 	_, err = b.runs().CancelRun(t.Context(), &controlv1.CancelRunRequest{Name: none})
+	requireFault(t, err, "NOT_FOUND", "RUN_NOT_FOUND")
+	_, err = b.runs().ResumeRun(t.Context(), &controlv1.ResumeRunRequest{Name: none})
 	requireFault(t, err, "NOT_FOUND", "RUN_NOT_FOUND")
 	_, err = b.runs().ListRejects(t.Context(), &controlv1.ListRejectsRequest{Parent: none})
 	requireFault(t, err, "NOT_FOUND", "RUN_NOT_FOUND")

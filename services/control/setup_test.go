@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -29,6 +30,7 @@ import (
 	"github.com/lume-data/lume/internal/fault"
 	"github.com/lume-data/lume/internal/gateway"
 	"github.com/lume-data/lume/internal/grpcserver"
+	"github.com/lume-data/lume/internal/receipt"
 	"github.com/lume-data/lume/internal/rpcclient"
 	"github.com/lume-data/lume/internal/telemetry"
 	"github.com/lume-data/lume/services/control"
@@ -138,7 +140,8 @@ func (s *stageServices) Preview(_ context.Context, req *transformv1.PreviewReque
 }
 
 func (s *stageServices) CheckTarget(_ context.Context, req *egressv1.CheckTargetRequest) (*egressv1.CheckTargetResponse, error) {
-	if strings.Contains(req.GetSpec().GetTarget().GetTable(), "missing") {
+	i := slices.IndexFunc(receipt.Targets(req.GetSpec()), func(t *flowv1.Target) bool { return t.GetName() == req.GetTarget() })
+	if strings.Contains(receipt.Target(req.GetSpec(), int32(i)).GetTable(), "missing") {
 		return &egressv1.CheckTargetResponse{Checks: []*controlv1.ConnectorCheck{
 			{Name: "table", Status: "failed", Reason: "TABLE_NOT_FOUND", Message: "there is no such table", NextAction: "create it"},
 		}}, nil

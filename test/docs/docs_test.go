@@ -61,7 +61,9 @@ func TestEveryFlowInTheDocumentationIsValid(t *testing.T) {
 			found++
 		}
 	}
-	valid(t, "examples/invoice_cleaner.yaml", read(t, "examples/invoice_cleaner.yaml"), &flowv1.Flow{})
+	for _, path := range []string{"examples/invoice_cleaner.yaml", "examples/two_targets.yaml"} {
+		valid(t, path, read(t, path), &flowv1.Flow{})
+	}
 	require.GreaterOrEqual(t, found, 3)
 }
 

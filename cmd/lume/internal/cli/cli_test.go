@@ -57,6 +57,50 @@ func TestARunWithoutWaitPrintsOnlyItsID(t *testing.T) {
 	require.Equal(t, "r1", server.created.GetRequestId())
 }
 
+func TestAResumedRunIsFollowedAsANewOneIs(t *testing.T) {
+	t.Parallel()
+	for state, code := range map[controlv1.RunState]int{statePartial: ExitRejects, stateFailed: ExitFailed, stateCrashed: ExitCrashed, stateSucceeded: ExitOK} {
+		server := &control{streams: [][]*controlv1.WatchRunResponse{last(state)}}
+		got := execute(t, server, "runs", "resume", runID, "--wait", "--fail-on-rejects", "--request-id", "r1")
+		require.Equal(t, code, got.code, got.err)
+		require.Contains(t, got.out, "Records read")
+		require.Equal(t, "runs/"+runID, server.resumed.GetName())
+		require.Equal(t, "r1", server.resumed.GetRequestId())
+	}
+	got := execute(t, &control{}, "runs", "resume", runID)
+	require.Equal(t, result{code: ExitOK, out: runID + "\n"}, got)
+}
+
+func TestARunShowsEachOfItsTargets(t *testing.T) {
+	t.Parallel()
+	statuses := func(outcomes ...string) *controlv1.RunTarget {
+		p := &controlv1.RunTarget{}
+		for i, outcome := range outcomes {
+			p.Targets = append(p.Targets, &controlv1.TargetStatus{
+				Name: []string{"warehouse", "lake"}[i], Connector: "c", Outcome: outcome, Progress: &controlv1.StageProgress{Rows: 7},
+			})
+		}
+		return p
+	}
+	going, ended := run(controlv1.RunState_RUN_STATE_SYNCING_TARGET), run(stateFailed)
+	going.Target, ended.Target = statuses("COMMITTED", ""), statuses("COMMITTED", "ABORTED")
+	ended.Receipt.Targets = append(ended.Receipt.Targets, &typev1.TargetReceipt{
+		Target: "lake", Outcome: "ABORTED", Error: &typev1.Error{Message: "the bucket is not there", Reason: "BUCKET_NOT_FOUND"},
+	})
+	begun := run(controlv1.RunState_RUN_STATE_SYNCING_TARGET)
+	begun.Target = statuses("", "")
+	got := execute(t, &control{streams: [][]*controlv1.WatchRunResponse{{{Run: begun}, {Run: going}, {Run: ended}}}}, "runs", "watch", runID)
+	require.Equal(t, ExitFailed, got.code)
+	require.Contains(t, got.err, "0 of 2 targets committed")
+	require.Contains(t, got.err, "1 of 2 targets committed")
+	require.Contains(t, got.out, "the bucket is not there (BUCKET_NOT_FOUND)")
+	listed := execute(t, &control{runs: []*controlv1.Run{going}}, "runs", "list")
+	require.Contains(t, listed.out, "1/2")
+	table := execute(t, &control{runs: []*controlv1.Run{going}}, "runs", "get", runID)
+	require.Regexp(t, `Target warehouse +c +COMMITTED`, table.out)
+	require.Regexp(t, `Target lake +c +LOADING`, table.out)
+}
+
 func TestAnExistingLocalFileBecomesItsURI(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "batch one.csv")

@@ -39,6 +39,7 @@ type control struct {
 	// streams are what each call of WatchRun sends before its error.
 	streams [][]*controlv1.WatchRunResponse
 	created *controlv1.CreateRunRequest
+	resumed *controlv1.ResumeRunRequest
 }
 
 func (c *control) PreviewFlow(_ context.Context, req *controlv1.PreviewFlowRequest) (*controlv1.PreviewFlowResponse, error) {
@@ -83,6 +84,17 @@ func (c *control) CreateRun(_ context.Context, r *controlv1.CreateRunRequest) (*
 	defer c.mu.Unlock()
 	c.created = r
 	return run(controlv1.RunState_RUN_STATE_CREATED), nil
+}
+
+func (c *control) ResumeRun(_ context.Context, r *controlv1.ResumeRunRequest) (*controlv1.Run, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.resumed = r
+	return run(controlv1.RunState_RUN_STATE_SYNCING_TARGET), nil
+}
+
+func (c *control) GetRun(context.Context, *controlv1.GetRunRequest) (*controlv1.Run, error) {
+	return c.runs[0], nil
 }
 
 // ListRuns gives pages of two, whatever is asked for.

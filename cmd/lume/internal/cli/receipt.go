@@ -31,6 +31,9 @@ func receiptTable(t *table, r *controlv1.Run) {
 			t.line(fmt.Sprintf("Rule %s warns about %s rows", rule, count(receipt.GetWarnings()[rule])))
 		}
 	}
+	if len(receipt.GetTargets()) == 0 {
+		statusTable(t, r.GetTarget().GetTargets())
+	}
 	if e := r.GetError(); e != nil {
 		t.line("")
 		errorTable(t, e)
@@ -70,6 +73,21 @@ func targetTable(t *table, target *typev1.TargetReceipt) {
 	t.row("  refused", number(target.GetRefused()))
 	if target.GetRejectsLocation() != "" {
 		t.row("  rejects in", target.GetRejectsLocation())
+	}
+	if e := target.GetError(); e != nil {
+		t.row("  error", printable(fmt.Sprintf("%s (%s)", e.GetMessage(), e.GetReason())))
+	}
+}
+
+// statusTable shows the targets of a run that has no receipt of them yet, once stage egress has begun.
+func statusTable(t *table, targets []*controlv1.TargetStatus) {
+	for _, target := range targets {
+		if target.GetProgress() == nil {
+			continue
+		}
+		t.line("")
+		t.row("Target "+target.GetName(), fmt.Sprintf("%s %s %s", target.GetConnector(), target.GetLocation(), first(target.GetOutcome(), "LOADING")))
+		t.row("  rows", number(target.GetProgress().GetRows()))
 	}
 }
 

@@ -92,6 +92,9 @@ func rejectTable(t *table, rejects []*typev1.Reject) {
 			}
 		}
 		stage := strings.ToLower(strings.TrimPrefix(r.GetStage().String(), "STAGE_"))
+		if r.GetTarget() != "" {
+			stage += " (" + r.GetTarget() + ")"
+		}
 		for _, e := range r.GetErrors() {
 			value := "NULL"
 			if e.Value != nil {

@@ -114,6 +114,42 @@ func (a *app) metadata(text string) (*structpb.Struct, error) {
 	return s, nil
 }
 
+func (a *app) runsResume() *cobra.Command {
+	var (
+		wait      bool
+		w         waiting
+		requestID string
+	)
+	cmd := &cobra.Command{
+		Use:   "resume RUN",
+		Short: "Load the targets of a failed run that have not committed",
+		Long: `Load the targets of a run that ended FAILED or CRASHED and have not committed, under the same run id and with a new
+deadline. Nothing is read or transformed again, and targets that have committed are not touched.
+
+It is possible as long as the staged data of the run are kept: a day after its end unless control is told otherwise.
+A run that failed before it reached its targets is refused: run the batch again.
+
+` + exitCodes,
+		Example: "  lume runs resume run_01JD… --wait",
+		Args:    cobra.ExactArgs(1),
+		RunE: a.online(func(ctx context.Context, c *client, args []string) error {
+			run, err := c.runs.ResumeRun(ctx, &controlv1.ResumeRunRequest{Name: runName(args[0]), RequestId: requestID})
+			if err != nil {
+				return err
+			}
+			if wait {
+				return a.follow(ctx, c, run.GetName(), w)
+			}
+			return a.print(run, formatTable, func(t *table) { t.line(run.GetRun().GetRunId()) })
+		}),
+	}
+	f := cmd.Flags()
+	f.BoolVarP(&wait, "wait", "w", false, "wait for the end and show progress and receipt")
+	f.StringVar(&requestID, "request-id", "", "`id` that makes a retry safe")
+	w.flags(cmd)
+	return cmd
+}
+
 func (a *app) runsWatch() *cobra.Command {
 	var w waiting
 	cmd := &cobra.Command{

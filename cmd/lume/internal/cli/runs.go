@@ -10,11 +10,12 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	controlv1 "github.com/lume-data/lume/gen/lume/control/v1"
+	"github.com/lume-data/lume/internal/receipt"
 )
 
 func (a *app) runs() *cobra.Command {
 	c := noun("runs", "Executions of versions on batches",
-		a.run(), a.runsGet(), a.runsList(), a.runsWatch(), a.runsCancel(), a.runsRejects())
+		a.run(), a.runsGet(), a.runsList(), a.runsWatch(), a.runsCancel(), a.runsResume(), a.runsRejects())
 	return c
 }
 
@@ -112,7 +113,7 @@ func parseTime(text string, now time.Time) (*timestamppb.Timestamp, error) {
 }
 
 func runTable(t *table, runs []*controlv1.Run) {
-	t.row("RUN", "VERSION", "STATE", "CREATED", "READ", "WRITTEN", "REJECTED", "SOURCE PATH")
+	t.row("RUN", "VERSION", "STATE", "CREATED", "READ", "WRITTEN", "REJECTED", "TARGETS", "SOURCE PATH")
 	for _, r := range runs {
 		info, counts := r.GetRun(), r.GetReceipt().GetCounts()
 		read, written, rejected := "", "", ""
@@ -125,13 +126,25 @@ func runTable(t *table, runs []*controlv1.Run) {
 			read, written = count(counts.GetRead()), count(loaded)
 			rejected = count(counts.GetMalformed() + counts.GetRejected() + refused)
 		}
-		t.row(info.GetRunId(), info.GetFlowVersion(), stateName(info.GetState()), info.GetCreateTime(), read, written, rejected, info.GetSourcePath())
+		t.row(info.GetRunId(), info.GetFlowVersion(), stateName(info.GetState()), info.GetCreateTime(), read, written, rejected,
+			committedTargets(r), info.GetSourcePath())
 	}
+}
+
+// committedTargets says how many of a run's targets have committed.
+func committedTargets(r *controlv1.Run) string {
+	n := 0
+	for _, target := range r.GetTarget().GetTargets() {
+		if target.GetOutcome() == receipt.Committed {
+			n++
+		}
+	}
+	return fmt.Sprintf("%d/%d", n, len(r.GetTarget().GetTargets()))
 }
 
 func (a *app) runsCancel() *cobra.Command {
 	return &cobra.Command{
-		Use: "cancel RUN", Short: "Ask a run to stop; a load that has committed wins", Args: cobra.ExactArgs(1),
+		Use: "cancel RUN", Short: "Ask a run to stop; what a load has committed stays", Args: cobra.ExactArgs(1),
 		RunE: a.online(func(ctx context.Context, c *client, args []string) error {
 			got, err := c.runs.CancelRun(ctx, &controlv1.CancelRunRequest{Name: runName(args[0])})
 			if err != nil {

@@ -16,6 +16,7 @@ import (
 	controlv1 "github.com/lume-data/lume/gen/lume/control/v1"
 	eventv1 "github.com/lume-data/lume/gen/lume/event/v1"
 	typev1 "github.com/lume-data/lume/gen/lume/type/v1"
+	"github.com/lume-data/lume/internal/receipt"
 )
 
 // display shows how far a run is.
@@ -30,6 +31,8 @@ type position struct {
 	run         string
 	state       controlv1.RunState
 	rows, total int64
+	// committed of several targets have; both are 0 outside of the last stage and of a run with one target.
+	committed, targets int
 }
 
 // watch follows a run until its final state. It survives restarts of control: only an answer that the run cannot be
@@ -104,6 +107,14 @@ func (s *stageRows) position(r *controlv1.WatchRunResponse) position {
 	if progress := r.GetProgress(); progress.GetStage() == stage && progress != nil {
 		s.parts[progress.GetPart()] = progress
 	}
+	if targets := r.GetRun().GetTarget().GetTargets(); stage == typev1.Stage_STAGE_EGRESS && len(targets) > 1 {
+		p.targets = len(targets)
+		for _, target := range targets {
+			if target.GetOutcome() == receipt.Committed {
+				p.committed++
+			}
+		}
+	}
 	for _, part := range s.parts {
 		p.rows += part.GetRows()
 		p.total += part.GetTotalRows()
@@ -155,7 +166,8 @@ func (l *lines) update(at position) {
 	if fresh {
 		l.state = now
 	}
-	if !fresh && (now.Sub(l.shown) < lineEvery || at.rows == l.last.rows) {
+	moved := at.rows != l.last.rows && now.Sub(l.shown) >= lineEvery
+	if !fresh && !moved && at.committed == l.last.committed {
 		return
 	}
 	l.last, l.shown = at, now
@@ -168,6 +180,9 @@ func (l *lines) update(at position) {
 		if seconds := now.Sub(l.state).Seconds(); seconds >= 1 {
 			text += fmt.Sprintf(" (%s/s)", count(int64(float64(at.rows)/seconds)))
 		}
+	}
+	if at.targets > 0 {
+		text += fmt.Sprintf(" %d of %d targets committed", at.committed, at.targets)
 	}
 	fmt.Fprintln(l.out, text)
 }

@@ -24,7 +24,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// States only move forward; the last four are final.
+// States only move forward; the last four are final, but for FAILED and CRASHED, which ResumeRun takes back to SYNCING_TARGET.
 type RunState int32
 
 const (
@@ -33,13 +33,14 @@ const (
 	RunState_RUN_STATE_SYNCING_SOURCE RunState = 2
 	RunState_RUN_STATE_TRANSFORMING   RunState = 3
 	RunState_RUN_STATE_SYNCING_TARGET RunState = 4
-	// Committed, no reject.
+	// Every target committed, no reject.
 	RunState_RUN_STATE_SUCCEEDED RunState = 5
-	// Committed, at least one reject.
+	// Every target committed, at least one reject.
 	RunState_RUN_STATE_PARTIAL_FAILED RunState = 6
-	// A non-recoverable error, cancelled, out of time or budget. The target has nothing of the run.
+	// A non-recoverable error, cancelled, out of time or budget. A target has nothing of the run unless the receipt says that
+	// it committed.
 	RunState_RUN_STATE_FAILED RunState = 7
-	// A fatal fault of the platform. The target has nothing of the run.
+	// A fatal fault of the platform. A target has nothing of the run unless the receipt says that it committed.
 	RunState_RUN_STATE_CRASHED RunState = 8
 )
 
@@ -420,11 +421,15 @@ func (x *RunTransform) GetProgress() *StageProgress {
 
 // Progress of stage egress.
 type RunTarget struct {
-	state     protoimpl.MessageState `protogen:"open.v1"`
-	Connector string                 `protobuf:"bytes,1,opt,name=connector,proto3" json:"connector,omitempty"`
-	// Table or prefix.
-	Location      string         `protobuf:"bytes,2,opt,name=location,proto3" json:"location,omitempty"`
-	Progress      *StageProgress `protobuf:"bytes,3,opt,name=progress,proto3" json:"progress,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of the first target.
+	Connector string `protobuf:"bytes,1,opt,name=connector,proto3" json:"connector,omitempty"`
+	// Table or prefix of the first target.
+	Location string `protobuf:"bytes,2,opt,name=location,proto3" json:"location,omitempty"`
+	// Added up over all targets.
+	Progress *StageProgress `protobuf:"bytes,3,opt,name=progress,proto3" json:"progress,omitempty"`
+	// Each target, in the order of the flow.
+	Targets       []*TargetStatus `protobuf:"bytes,4,rep,name=targets,proto3" json:"targets,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -480,6 +485,94 @@ func (x *RunTarget) GetProgress() *StageProgress {
 	return nil
 }
 
+func (x *RunTarget) GetTargets() []*TargetStatus {
+	if x != nil {
+		return x.Targets
+	}
+	return nil
+}
+
+// One target of a run.
+type TargetStatus struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The target's name in the flow.
+	Name      string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Connector string `protobuf:"bytes,2,opt,name=connector,proto3" json:"connector,omitempty"`
+	// Table or prefix.
+	Location string `protobuf:"bytes,3,opt,name=location,proto3" json:"location,omitempty"`
+	// COMMITTED, ABORTED or UNKNOWN, as in the receipt; empty until it is known.
+	Outcome string `protobuf:"bytes,4,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	// Unset until stage egress begins.
+	Progress      *StageProgress `protobuf:"bytes,5,opt,name=progress,proto3" json:"progress,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TargetStatus) Reset() {
+	*x = TargetStatus{}
+	mi := &file_lume_control_v1_run_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TargetStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TargetStatus) ProtoMessage() {}
+
+func (x *TargetStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_lume_control_v1_run_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TargetStatus.ProtoReflect.Descriptor instead.
+func (*TargetStatus) Descriptor() ([]byte, []int) {
+	return file_lume_control_v1_run_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *TargetStatus) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *TargetStatus) GetConnector() string {
+	if x != nil {
+		return x.Connector
+	}
+	return ""
+}
+
+func (x *TargetStatus) GetLocation() string {
+	if x != nil {
+		return x.Location
+	}
+	return ""
+}
+
+func (x *TargetStatus) GetOutcome() string {
+	if x != nil {
+		return x.Outcome
+	}
+	return ""
+}
+
+func (x *TargetStatus) GetProgress() *StageProgress {
+	if x != nil {
+		return x.Progress
+	}
+	return nil
+}
+
 // How far a stage is.
 type StageProgress struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
@@ -498,7 +591,7 @@ type StageProgress struct {
 
 func (x *StageProgress) Reset() {
 	*x = StageProgress{}
-	mi := &file_lume_control_v1_run_proto_msgTypes[5]
+	mi := &file_lume_control_v1_run_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -510,7 +603,7 @@ func (x *StageProgress) String() string {
 func (*StageProgress) ProtoMessage() {}
 
 func (x *StageProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_lume_control_v1_run_proto_msgTypes[5]
+	mi := &file_lume_control_v1_run_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -523,7 +616,7 @@ func (x *StageProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageProgress.ProtoReflect.Descriptor instead.
 func (*StageProgress) Descriptor() ([]byte, []int) {
-	return file_lume_control_v1_run_proto_rawDescGZIP(), []int{5}
+	return file_lume_control_v1_run_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *StageProgress) GetStage() v1.Stage {
@@ -608,11 +701,18 @@ const file_lume_control_v1_run_proto_rawDesc = "" +
 	"\tconnector\x18\x01 \x01(\tR\tconnector\x12:\n" +
 	"\bprogress\x18\x02 \x01(\v2\x1e.lume.control.v1.StageProgressR\bprogress\"J\n" +
 	"\fRunTransform\x12:\n" +
-	"\bprogress\x18\x01 \x01(\v2\x1e.lume.control.v1.StageProgressR\bprogress\"\x81\x01\n" +
+	"\bprogress\x18\x01 \x01(\v2\x1e.lume.control.v1.StageProgressR\bprogress\"\xba\x01\n" +
 	"\tRunTarget\x12\x1c\n" +
 	"\tconnector\x18\x01 \x01(\tR\tconnector\x12\x1a\n" +
 	"\blocation\x18\x02 \x01(\tR\blocation\x12:\n" +
-	"\bprogress\x18\x03 \x01(\v2\x1e.lume.control.v1.StageProgressR\bprogress\"\x9a\x02\n" +
+	"\bprogress\x18\x03 \x01(\v2\x1e.lume.control.v1.StageProgressR\bprogress\x127\n" +
+	"\atargets\x18\x04 \x03(\v2\x1d.lume.control.v1.TargetStatusR\atargets\"\xb2\x01\n" +
+	"\fTargetStatus\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1c\n" +
+	"\tconnector\x18\x02 \x01(\tR\tconnector\x12\x1a\n" +
+	"\blocation\x18\x03 \x01(\tR\blocation\x12\x18\n" +
+	"\aoutcome\x18\x04 \x01(\tR\aoutcome\x12:\n" +
+	"\bprogress\x18\x05 \x01(\v2\x1e.lume.control.v1.StageProgressR\bprogress\"\x9a\x02\n" +
 	"\rStageProgress\x12)\n" +
 	"\x05stage\x18\x01 \x01(\x0e2\x13.lume.type.v1.StageR\x05stage\x12\x1f\n" +
 	"\vtasks_total\x18\x02 \x01(\x05R\n" +
@@ -648,7 +748,7 @@ func file_lume_control_v1_run_proto_rawDescGZIP() []byte {
 }
 
 var file_lume_control_v1_run_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_lume_control_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_lume_control_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_lume_control_v1_run_proto_goTypes = []any{
 	(RunState)(0),                 // 0: lume.control.v1.RunState
 	(*Run)(nil),                   // 1: lume.control.v1.Run
@@ -656,37 +756,40 @@ var file_lume_control_v1_run_proto_goTypes = []any{
 	(*RunSource)(nil),             // 3: lume.control.v1.RunSource
 	(*RunTransform)(nil),          // 4: lume.control.v1.RunTransform
 	(*RunTarget)(nil),             // 5: lume.control.v1.RunTarget
-	(*StageProgress)(nil),         // 6: lume.control.v1.StageProgress
-	(*v1.Receipt)(nil),            // 7: lume.type.v1.Receipt
-	(*v1.Error)(nil),              // 8: lume.type.v1.Error
-	(*structpb.Struct)(nil),       // 9: google.protobuf.Struct
-	(*timestamppb.Timestamp)(nil), // 10: google.protobuf.Timestamp
-	(v1.Stage)(0),                 // 11: lume.type.v1.Stage
+	(*TargetStatus)(nil),          // 6: lume.control.v1.TargetStatus
+	(*StageProgress)(nil),         // 7: lume.control.v1.StageProgress
+	(*v1.Receipt)(nil),            // 8: lume.type.v1.Receipt
+	(*v1.Error)(nil),              // 9: lume.type.v1.Error
+	(*structpb.Struct)(nil),       // 10: google.protobuf.Struct
+	(*timestamppb.Timestamp)(nil), // 11: google.protobuf.Timestamp
+	(v1.Stage)(0),                 // 12: lume.type.v1.Stage
 }
 var file_lume_control_v1_run_proto_depIdxs = []int32{
 	2,  // 0: lume.control.v1.Run.run:type_name -> lume.control.v1.RunInfo
 	3,  // 1: lume.control.v1.Run.source:type_name -> lume.control.v1.RunSource
 	4,  // 2: lume.control.v1.Run.transform:type_name -> lume.control.v1.RunTransform
 	5,  // 3: lume.control.v1.Run.target:type_name -> lume.control.v1.RunTarget
-	7,  // 4: lume.control.v1.Run.receipt:type_name -> lume.type.v1.Receipt
-	8,  // 5: lume.control.v1.Run.error:type_name -> lume.type.v1.Error
+	8,  // 4: lume.control.v1.Run.receipt:type_name -> lume.type.v1.Receipt
+	9,  // 5: lume.control.v1.Run.error:type_name -> lume.type.v1.Error
 	0,  // 6: lume.control.v1.RunInfo.state:type_name -> lume.control.v1.RunState
-	9,  // 7: lume.control.v1.RunInfo.run_metadata:type_name -> google.protobuf.Struct
-	10, // 8: lume.control.v1.RunInfo.create_time:type_name -> google.protobuf.Timestamp
-	10, // 9: lume.control.v1.RunInfo.update_time:type_name -> google.protobuf.Timestamp
-	10, // 10: lume.control.v1.RunInfo.end_time:type_name -> google.protobuf.Timestamp
-	10, // 11: lume.control.v1.RunInfo.deadline:type_name -> google.protobuf.Timestamp
-	6,  // 12: lume.control.v1.RunSource.progress:type_name -> lume.control.v1.StageProgress
-	6,  // 13: lume.control.v1.RunTransform.progress:type_name -> lume.control.v1.StageProgress
-	6,  // 14: lume.control.v1.RunTarget.progress:type_name -> lume.control.v1.StageProgress
-	11, // 15: lume.control.v1.StageProgress.stage:type_name -> lume.type.v1.Stage
-	10, // 16: lume.control.v1.StageProgress.start_time:type_name -> google.protobuf.Timestamp
-	10, // 17: lume.control.v1.StageProgress.end_time:type_name -> google.protobuf.Timestamp
-	18, // [18:18] is the sub-list for method output_type
-	18, // [18:18] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	10, // 7: lume.control.v1.RunInfo.run_metadata:type_name -> google.protobuf.Struct
+	11, // 8: lume.control.v1.RunInfo.create_time:type_name -> google.protobuf.Timestamp
+	11, // 9: lume.control.v1.RunInfo.update_time:type_name -> google.protobuf.Timestamp
+	11, // 10: lume.control.v1.RunInfo.end_time:type_name -> google.protobuf.Timestamp
+	11, // 11: lume.control.v1.RunInfo.deadline:type_name -> google.protobuf.Timestamp
+	7,  // 12: lume.control.v1.RunSource.progress:type_name -> lume.control.v1.StageProgress
+	7,  // 13: lume.control.v1.RunTransform.progress:type_name -> lume.control.v1.StageProgress
+	7,  // 14: lume.control.v1.RunTarget.progress:type_name -> lume.control.v1.StageProgress
+	6,  // 15: lume.control.v1.RunTarget.targets:type_name -> lume.control.v1.TargetStatus
+	7,  // 16: lume.control.v1.TargetStatus.progress:type_name -> lume.control.v1.StageProgress
+	12, // 17: lume.control.v1.StageProgress.stage:type_name -> lume.type.v1.Stage
+	11, // 18: lume.control.v1.StageProgress.start_time:type_name -> google.protobuf.Timestamp
+	11, // 19: lume.control.v1.StageProgress.end_time:type_name -> google.protobuf.Timestamp
+	20, // [20:20] is the sub-list for method output_type
+	20, // [20:20] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_lume_control_v1_run_proto_init() }
@@ -700,7 +803,7 @@ func file_lume_control_v1_run_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lume_control_v1_run_proto_rawDesc), len(file_lume_control_v1_run_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   6,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -453,6 +453,59 @@ func (x *CancelRunRequest) GetName() string {
 	return ""
 }
 
+type ResumeRunRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Makes a retry safe: the id of the run's last resume answers with the run. At most 128 characters.
+	RequestId     string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResumeRunRequest) Reset() {
+	*x = ResumeRunRequest{}
+	mi := &file_lume_control_v1_run_service_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResumeRunRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResumeRunRequest) ProtoMessage() {}
+
+func (x *ResumeRunRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_lume_control_v1_run_service_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResumeRunRequest.ProtoReflect.Descriptor instead.
+func (*ResumeRunRequest) Descriptor() ([]byte, []int) {
+	return file_lume_control_v1_run_service_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ResumeRunRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ResumeRunRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
 type ListRejectsRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Parent string                 `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
@@ -467,7 +520,7 @@ type ListRejectsRequest struct {
 
 func (x *ListRejectsRequest) Reset() {
 	*x = ListRejectsRequest{}
-	mi := &file_lume_control_v1_run_service_proto_msgTypes[7]
+	mi := &file_lume_control_v1_run_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -479,7 +532,7 @@ func (x *ListRejectsRequest) String() string {
 func (*ListRejectsRequest) ProtoMessage() {}
 
 func (x *ListRejectsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lume_control_v1_run_service_proto_msgTypes[7]
+	mi := &file_lume_control_v1_run_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -492,7 +545,7 @@ func (x *ListRejectsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRejectsRequest.ProtoReflect.Descriptor instead.
 func (*ListRejectsRequest) Descriptor() ([]byte, []int) {
-	return file_lume_control_v1_run_service_proto_rawDescGZIP(), []int{7}
+	return file_lume_control_v1_run_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ListRejectsRequest) GetParent() string {
@@ -533,7 +586,7 @@ type ListRejectsResponse struct {
 
 func (x *ListRejectsResponse) Reset() {
 	*x = ListRejectsResponse{}
-	mi := &file_lume_control_v1_run_service_proto_msgTypes[8]
+	mi := &file_lume_control_v1_run_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -545,7 +598,7 @@ func (x *ListRejectsResponse) String() string {
 func (*ListRejectsResponse) ProtoMessage() {}
 
 func (x *ListRejectsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lume_control_v1_run_service_proto_msgTypes[8]
+	mi := &file_lume_control_v1_run_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -558,7 +611,7 @@ func (x *ListRejectsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRejectsResponse.ProtoReflect.Descriptor instead.
 func (*ListRejectsResponse) Descriptor() ([]byte, []int) {
-	return file_lume_control_v1_run_service_proto_rawDescGZIP(), []int{8}
+	return file_lume_control_v1_run_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ListRejectsResponse) GetRejects() []*v11.Reject {
@@ -613,7 +666,11 @@ const file_lume_control_v1_run_service_proto_rawDesc = "" +
 	"\x03run\x18\x01 \x01(\v2\x14.lume.control.v1.RunR\x03run\x123\n" +
 	"\bprogress\x18\x02 \x01(\v2\x17.lume.event.v1.ProgressR\bprogress\"P\n" +
 	"\x10CancelRunRequest\x12<\n" +
-	"\x04name\x18\x01 \x01(\tB(\xbaH%r#2!^runs/run_[0-9A-HJKMNP-TV-Z]{26}$R\x04name\"\xd3\x01\n" +
+	"\x04name\x18\x01 \x01(\tB(\xbaH%r#2!^runs/run_[0-9A-HJKMNP-TV-Z]{26}$R\x04name\"y\n" +
+	"\x10ResumeRunRequest\x12<\n" +
+	"\x04name\x18\x01 \x01(\tB(\xbaH%r#2!^runs/run_[0-9A-HJKMNP-TV-Z]{26}$R\x04name\x12'\n" +
+	"\n" +
+	"request_id\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\trequestId\"\xd3\x01\n" +
 	"\x12ListRejectsRequest\x12@\n" +
 	"\x06parent\x18\x01 \x01(\tB(\xbaH%r#2!^runs/run_[0-9A-HJKMNP-TV-Z]{26}$R\x06parent\x12'\n" +
 	"\tpage_size\x18\x02 \x01(\x05B\n" +
@@ -623,7 +680,7 @@ const file_lume_control_v1_run_service_proto_rawDesc = "" +
 	"\x05stage\x18\x04 \x01(\x0e2\x13.lume.type.v1.StageR\x05stage\"m\n" +
 	"\x13ListRejectsResponse\x12.\n" +
 	"\arejects\x18\x01 \x03(\v2\x14.lume.type.v1.RejectR\arejects\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\x9c\x05\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\x8b\x06\n" +
 	"\n" +
 	"RunService\x12]\n" +
 	"\tCreateRun\x12!.lume.control.v1.CreateRunRequest\x1a\x14.lume.control.v1.Run\"\x17\xc8\xf3\x18\x03\x82\xd3\xe4\x93\x02\r:\x01*\"\b/v1/runs\x12]\n" +
@@ -631,7 +688,8 @@ const file_lume_control_v1_run_service_proto_rawDesc = "" +
 	"\bListRuns\x12 .lume.control.v1.ListRunsRequest\x1a!.lume.control.v1.ListRunsResponse\"\x14\xc8\xf3\x18\x02\x82\xd3\xe4\x93\x02\n" +
 	"\x12\b/v1/runs\x12v\n" +
 	"\bWatchRun\x12 .lume.control.v1.WatchRunRequest\x1a!.lume.control.v1.WatchRunResponse\"#\xc8\xf3\x18\x02\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/{name=runs/*}:watch0\x01\x12m\n" +
-	"\tCancelRun\x12!.lume.control.v1.CancelRunRequest\x1a\x14.lume.control.v1.Run\"'\xc8\xf3\x18\x03\x82\xd3\xe4\x93\x02\x1d:\x01*\"\x18/v1/{name=runs/*}:cancel\x12\x81\x01\n" +
+	"\tCancelRun\x12!.lume.control.v1.CancelRunRequest\x1a\x14.lume.control.v1.Run\"'\xc8\xf3\x18\x03\x82\xd3\xe4\x93\x02\x1d:\x01*\"\x18/v1/{name=runs/*}:cancel\x12m\n" +
+	"\tResumeRun\x12!.lume.control.v1.ResumeRunRequest\x1a\x14.lume.control.v1.Run\"'\xc8\xf3\x18\x03\x82\xd3\xe4\x93\x02\x1d:\x01*\"\x18/v1/{name=runs/*}:resume\x12\x81\x01\n" +
 	"\vListRejects\x12#.lume.control.v1.ListRejectsRequest\x1a$.lume.control.v1.ListRejectsResponse\"'\xc8\xf3\x18\x02\x82\xd3\xe4\x93\x02\x1d\x12\x1b/v1/{parent=runs/*}/rejectsB9Z7github.com/lume-data/lume/gen/lume/control/v1;controlv1b\x06proto3"
 
 var (
@@ -646,7 +704,7 @@ func file_lume_control_v1_run_service_proto_rawDescGZIP() []byte {
 	return file_lume_control_v1_run_service_proto_rawDescData
 }
 
-var file_lume_control_v1_run_service_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_lume_control_v1_run_service_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_lume_control_v1_run_service_proto_goTypes = []any{
 	(*CreateRunRequest)(nil),      // 0: lume.control.v1.CreateRunRequest
 	(*GetRunRequest)(nil),         // 1: lume.control.v1.GetRunRequest
@@ -655,40 +713,43 @@ var file_lume_control_v1_run_service_proto_goTypes = []any{
 	(*WatchRunRequest)(nil),       // 4: lume.control.v1.WatchRunRequest
 	(*WatchRunResponse)(nil),      // 5: lume.control.v1.WatchRunResponse
 	(*CancelRunRequest)(nil),      // 6: lume.control.v1.CancelRunRequest
-	(*ListRejectsRequest)(nil),    // 7: lume.control.v1.ListRejectsRequest
-	(*ListRejectsResponse)(nil),   // 8: lume.control.v1.ListRejectsResponse
-	(*structpb.Struct)(nil),       // 9: google.protobuf.Struct
-	(RunState)(0),                 // 10: lume.control.v1.RunState
-	(*timestamppb.Timestamp)(nil), // 11: google.protobuf.Timestamp
-	(*Run)(nil),                   // 12: lume.control.v1.Run
-	(*v1.Progress)(nil),           // 13: lume.event.v1.Progress
-	(v11.Stage)(0),                // 14: lume.type.v1.Stage
-	(*v11.Reject)(nil),            // 15: lume.type.v1.Reject
+	(*ResumeRunRequest)(nil),      // 7: lume.control.v1.ResumeRunRequest
+	(*ListRejectsRequest)(nil),    // 8: lume.control.v1.ListRejectsRequest
+	(*ListRejectsResponse)(nil),   // 9: lume.control.v1.ListRejectsResponse
+	(*structpb.Struct)(nil),       // 10: google.protobuf.Struct
+	(RunState)(0),                 // 11: lume.control.v1.RunState
+	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
+	(*Run)(nil),                   // 13: lume.control.v1.Run
+	(*v1.Progress)(nil),           // 14: lume.event.v1.Progress
+	(v11.Stage)(0),                // 15: lume.type.v1.Stage
+	(*v11.Reject)(nil),            // 16: lume.type.v1.Reject
 }
 var file_lume_control_v1_run_service_proto_depIdxs = []int32{
-	9,  // 0: lume.control.v1.CreateRunRequest.run_metadata:type_name -> google.protobuf.Struct
-	10, // 1: lume.control.v1.ListRunsRequest.states:type_name -> lume.control.v1.RunState
-	11, // 2: lume.control.v1.ListRunsRequest.created_after:type_name -> google.protobuf.Timestamp
-	11, // 3: lume.control.v1.ListRunsRequest.created_before:type_name -> google.protobuf.Timestamp
-	12, // 4: lume.control.v1.ListRunsResponse.runs:type_name -> lume.control.v1.Run
-	12, // 5: lume.control.v1.WatchRunResponse.run:type_name -> lume.control.v1.Run
-	13, // 6: lume.control.v1.WatchRunResponse.progress:type_name -> lume.event.v1.Progress
-	14, // 7: lume.control.v1.ListRejectsRequest.stage:type_name -> lume.type.v1.Stage
-	15, // 8: lume.control.v1.ListRejectsResponse.rejects:type_name -> lume.type.v1.Reject
+	10, // 0: lume.control.v1.CreateRunRequest.run_metadata:type_name -> google.protobuf.Struct
+	11, // 1: lume.control.v1.ListRunsRequest.states:type_name -> lume.control.v1.RunState
+	12, // 2: lume.control.v1.ListRunsRequest.created_after:type_name -> google.protobuf.Timestamp
+	12, // 3: lume.control.v1.ListRunsRequest.created_before:type_name -> google.protobuf.Timestamp
+	13, // 4: lume.control.v1.ListRunsResponse.runs:type_name -> lume.control.v1.Run
+	13, // 5: lume.control.v1.WatchRunResponse.run:type_name -> lume.control.v1.Run
+	14, // 6: lume.control.v1.WatchRunResponse.progress:type_name -> lume.event.v1.Progress
+	15, // 7: lume.control.v1.ListRejectsRequest.stage:type_name -> lume.type.v1.Stage
+	16, // 8: lume.control.v1.ListRejectsResponse.rejects:type_name -> lume.type.v1.Reject
 	0,  // 9: lume.control.v1.RunService.CreateRun:input_type -> lume.control.v1.CreateRunRequest
 	1,  // 10: lume.control.v1.RunService.GetRun:input_type -> lume.control.v1.GetRunRequest
 	2,  // 11: lume.control.v1.RunService.ListRuns:input_type -> lume.control.v1.ListRunsRequest
 	4,  // 12: lume.control.v1.RunService.WatchRun:input_type -> lume.control.v1.WatchRunRequest
 	6,  // 13: lume.control.v1.RunService.CancelRun:input_type -> lume.control.v1.CancelRunRequest
-	7,  // 14: lume.control.v1.RunService.ListRejects:input_type -> lume.control.v1.ListRejectsRequest
-	12, // 15: lume.control.v1.RunService.CreateRun:output_type -> lume.control.v1.Run
-	12, // 16: lume.control.v1.RunService.GetRun:output_type -> lume.control.v1.Run
-	3,  // 17: lume.control.v1.RunService.ListRuns:output_type -> lume.control.v1.ListRunsResponse
-	5,  // 18: lume.control.v1.RunService.WatchRun:output_type -> lume.control.v1.WatchRunResponse
-	12, // 19: lume.control.v1.RunService.CancelRun:output_type -> lume.control.v1.Run
-	8,  // 20: lume.control.v1.RunService.ListRejects:output_type -> lume.control.v1.ListRejectsResponse
-	15, // [15:21] is the sub-list for method output_type
-	9,  // [9:15] is the sub-list for method input_type
+	7,  // 14: lume.control.v1.RunService.ResumeRun:input_type -> lume.control.v1.ResumeRunRequest
+	8,  // 15: lume.control.v1.RunService.ListRejects:input_type -> lume.control.v1.ListRejectsRequest
+	13, // 16: lume.control.v1.RunService.CreateRun:output_type -> lume.control.v1.Run
+	13, // 17: lume.control.v1.RunService.GetRun:output_type -> lume.control.v1.Run
+	3,  // 18: lume.control.v1.RunService.ListRuns:output_type -> lume.control.v1.ListRunsResponse
+	5,  // 19: lume.control.v1.RunService.WatchRun:output_type -> lume.control.v1.WatchRunResponse
+	13, // 20: lume.control.v1.RunService.CancelRun:output_type -> lume.control.v1.Run
+	13, // 21: lume.control.v1.RunService.ResumeRun:output_type -> lume.control.v1.Run
+	9,  // 22: lume.control.v1.RunService.ListRejects:output_type -> lume.control.v1.ListRejectsResponse
+	16, // [16:23] is the sub-list for method output_type
+	9,  // [9:16] is the sub-list for method input_type
 	9,  // [9:9] is the sub-list for extension type_name
 	9,  // [9:9] is the sub-list for extension extendee
 	0,  // [0:9] is the sub-list for field type_name
@@ -706,7 +767,7 @@ func file_lume_control_v1_run_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lume_control_v1_run_service_proto_rawDesc), len(file_lume_control_v1_run_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   9,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -24,6 +24,7 @@ const (
 	RunService_ListRuns_FullMethodName    = "/lume.control.v1.RunService/ListRuns"
 	RunService_WatchRun_FullMethodName    = "/lume.control.v1.RunService/WatchRun"
 	RunService_CancelRun_FullMethodName   = "/lume.control.v1.RunService/CancelRun"
+	RunService_ResumeRun_FullMethodName   = "/lume.control.v1.RunService/ResumeRun"
 	RunService_ListRejects_FullMethodName = "/lume.control.v1.RunService/ListRejects"
 )
 
@@ -35,16 +36,26 @@ const (
 type RunServiceClient interface {
 	// Creates a run and answers at once. A known request_id is answered with its run. ALREADY_EXISTS with reason
 	// DUPLICATE_RUN and metadata run_id while a run of the same version and source_path is in flight or unsettled,
-	// or once one has committed; force_rerun overrides only a committed one.
+	// or once one has committed in any of its targets; force_rerun overrides only a committed one.
 	CreateRun(ctx context.Context, in *CreateRunRequest, opts ...grpc.CallOption) (*Run, error)
 	GetRun(ctx context.Context, in *GetRunRequest, opts ...grpc.CallOption) (*Run, error)
 	// Lists runs, newest first.
 	ListRuns(ctx context.Context, in *ListRunsRequest, opts ...grpc.CallOption) (*ListRunsResponse, error)
 	// Sends the run at once, then at every change of state and as it progresses, and ends after its final state.
 	WatchRun(ctx context.Context, in *WatchRunRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchRunResponse], error)
-	// Asks a run to stop. It ends FAILED with reason CANCELLED unless its load commits first.
+	// Asks a run to stop. It ends FAILED with reason CANCELLED unless its loads commit first. Targets that have committed stay.
 	// FAILED_PRECONDITION if it has ended.
 	CancelRun(ctx context.Context, in *CancelRunRequest, opts ...grpc.CallOption) (*Run, error)
+	// Lets a run go on that ended FAILED or CRASHED after it had reached its targets: those that have not committed are loaded
+	// from what is staged, under the same run id and with a new deadline; those that have are not touched. A known request_id is
+	// answered with the run. Errors:
+	//
+	//	FAILED_PRECONDITION RUN_IN_FLIGHT: it has not ended;
+	//	FAILED_PRECONDITION NOTHING_TO_RESUME: every target has committed;
+	//	FAILED_PRECONDITION RUN_NOT_RESUMABLE: it ended before it reached its targets, run the batch again;
+	//	FAILED_PRECONDITION RUN_DATA_SWEPT: its staged data were deleted by age;
+	//	ALREADY_EXISTS DUPLICATE_RUN: another run of the version and source_path is in flight, or has committed since.
+	ResumeRun(ctx context.Context, in *ResumeRunRequest, opts ...grpc.CallOption) (*Run, error)
 	// Lists the rejects of a run, by stage and then in delivered order, from staging.
 	// FAILED_PRECONDITION once they were swept; then they are only in the target.
 	ListRejects(ctx context.Context, in *ListRejectsRequest, opts ...grpc.CallOption) (*ListRejectsResponse, error)
@@ -117,6 +128,16 @@ func (c *runServiceClient) CancelRun(ctx context.Context, in *CancelRunRequest, 
 	return out, nil
 }
 
+func (c *runServiceClient) ResumeRun(ctx context.Context, in *ResumeRunRequest, opts ...grpc.CallOption) (*Run, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Run)
+	err := c.cc.Invoke(ctx, RunService_ResumeRun_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *runServiceClient) ListRejects(ctx context.Context, in *ListRejectsRequest, opts ...grpc.CallOption) (*ListRejectsResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListRejectsResponse)
@@ -135,16 +156,26 @@ func (c *runServiceClient) ListRejects(ctx context.Context, in *ListRejectsReque
 type RunServiceServer interface {
 	// Creates a run and answers at once. A known request_id is answered with its run. ALREADY_EXISTS with reason
 	// DUPLICATE_RUN and metadata run_id while a run of the same version and source_path is in flight or unsettled,
-	// or once one has committed; force_rerun overrides only a committed one.
+	// or once one has committed in any of its targets; force_rerun overrides only a committed one.
 	CreateRun(context.Context, *CreateRunRequest) (*Run, error)
 	GetRun(context.Context, *GetRunRequest) (*Run, error)
 	// Lists runs, newest first.
 	ListRuns(context.Context, *ListRunsRequest) (*ListRunsResponse, error)
 	// Sends the run at once, then at every change of state and as it progresses, and ends after its final state.
 	WatchRun(*WatchRunRequest, grpc.ServerStreamingServer[WatchRunResponse]) error
-	// Asks a run to stop. It ends FAILED with reason CANCELLED unless its load commits first.
+	// Asks a run to stop. It ends FAILED with reason CANCELLED unless its loads commit first. Targets that have committed stay.
 	// FAILED_PRECONDITION if it has ended.
 	CancelRun(context.Context, *CancelRunRequest) (*Run, error)
+	// Lets a run go on that ended FAILED or CRASHED after it had reached its targets: those that have not committed are loaded
+	// from what is staged, under the same run id and with a new deadline; those that have are not touched. A known request_id is
+	// answered with the run. Errors:
+	//
+	//	FAILED_PRECONDITION RUN_IN_FLIGHT: it has not ended;
+	//	FAILED_PRECONDITION NOTHING_TO_RESUME: every target has committed;
+	//	FAILED_PRECONDITION RUN_NOT_RESUMABLE: it ended before it reached its targets, run the batch again;
+	//	FAILED_PRECONDITION RUN_DATA_SWEPT: its staged data were deleted by age;
+	//	ALREADY_EXISTS DUPLICATE_RUN: another run of the version and source_path is in flight, or has committed since.
+	ResumeRun(context.Context, *ResumeRunRequest) (*Run, error)
 	// Lists the rejects of a run, by stage and then in delivered order, from staging.
 	// FAILED_PRECONDITION once they were swept; then they are only in the target.
 	ListRejects(context.Context, *ListRejectsRequest) (*ListRejectsResponse, error)
@@ -172,6 +203,9 @@ func (UnimplementedRunServiceServer) WatchRun(*WatchRunRequest, grpc.ServerStrea
 }
 func (UnimplementedRunServiceServer) CancelRun(context.Context, *CancelRunRequest) (*Run, error) {
 	return nil, status.Error(codes.Unimplemented, "method CancelRun not implemented")
+}
+func (UnimplementedRunServiceServer) ResumeRun(context.Context, *ResumeRunRequest) (*Run, error) {
+	return nil, status.Error(codes.Unimplemented, "method ResumeRun not implemented")
 }
 func (UnimplementedRunServiceServer) ListRejects(context.Context, *ListRejectsRequest) (*ListRejectsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListRejects not implemented")
@@ -280,6 +314,24 @@ func _RunService_CancelRun_Handler(srv interface{}, ctx context.Context, dec fun
 	return interceptor(ctx, in, info, handler)
 }
 
+func _RunService_ResumeRun_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ResumeRunRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RunServiceServer).ResumeRun(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RunService_ResumeRun_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RunServiceServer).ResumeRun(ctx, req.(*ResumeRunRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _RunService_ListRejects_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListRejectsRequest)
 	if err := dec(in); err != nil {
@@ -320,6 +372,10 @@ var RunService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "CancelRun",
 			Handler:    _RunService_CancelRun_Handler,
+		},
+		{
+			MethodName: "ResumeRun",
+			Handler:    _RunService_ResumeRun_Handler,
 		},
 		{
 			MethodName: "ListRejects",

@@ -37,9 +37,9 @@ const (
 	TaskKind_TASK_KIND_MAP TaskKind = 2
 	// Transform: find duplicates over the keys of all parts.
 	TaskKind_TASK_KIND_CLOSE TaskKind = 3
-	// Egress: load the target.
+	// Egress: load one target.
 	TaskKind_TASK_KIND_LOAD TaskKind = 4
-	// Egress: commit an `aborted` marker, or find that the load has committed.
+	// Egress: commit an `aborted` marker in one target, or find that its load has committed.
 	TaskKind_TASK_KIND_SETTLE TaskKind = 5
 )
 
@@ -96,7 +96,7 @@ type Task struct {
 	TaskId string                 `protobuf:"bytes,1,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
 	Kind   TaskKind               `protobuf:"varint,2,opt,name=kind,proto3,enum=lume.control.v1.TaskKind" json:"kind,omitempty"`
 	Stage  v1.Stage               `protobuf:"varint,3,opt,name=stage,proto3,enum=lume.type.v1.Stage" json:"stage,omitempty"`
-	// Index of the part of a MAP task; 0 otherwise.
+	// Index of the part of a MAP task, or of the target (in the order of the flow) of LOAD and SETTLE; 0 otherwise.
 	Part int32 `protobuf:"varint,4,opt,name=part,proto3" json:"part,omitempty"`
 	// 1-based.
 	Attempt int32 `protobuf:"varint,5,opt,name=attempt,proto3" json:"attempt,omitempty"`
@@ -108,7 +108,7 @@ type Task struct {
 	StagingPrefix string    `protobuf:"bytes,8,opt,name=staging_prefix,json=stagingPrefix,proto3" json:"staging_prefix,omitempty"`
 	Run           *TaskRun  `protobuf:"bytes,9,opt,name=run,proto3" json:"run,omitempty"`
 	Spec          *v11.Flow `protobuf:"bytes,10,opt,name=spec,proto3" json:"spec,omitempty"`
-	// The connectors that this task needs, by name.
+	// The connectors that this task needs, by name: for LOAD and SETTLE that of its own target.
 	Connectors map[string]*ConnectorConfig `protobuf:"bytes,11,rep,name=connectors,proto3" json:"connectors,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// What ingest committed. For MAP `parts` holds only the task's own part. Unset for STAGE.
 	Ingest *v1.IngestManifest `protobuf:"bytes,12,opt,name=ingest,proto3" json:"ingest,omitempty"`

@@ -29,7 +29,7 @@ type StageEvent struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	RunId string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
 	Stage v1.Stage               `protobuf:"varint,2,opt,name=stage,proto3,enum=lume.type.v1.Stage" json:"stage,omitempty"`
-	// Index of the part of a transform task, or -1 for its closing task; 0 for other stages.
+	// Index of the part of a transform task, or -1 for its closing task; of the target for egress; 0 for ingest.
 	Part          int32  `protobuf:"varint,3,opt,name=part,proto3" json:"part,omitempty"`
 	TaskId        string `protobuf:"bytes,4,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
 	unknownFields protoimpl.UnknownFields

@@ -28,7 +28,7 @@ type Progress struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	RunId string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
 	Stage v1.Stage               `protobuf:"varint,2,opt,name=stage,proto3,enum=lume.type.v1.Stage" json:"stage,omitempty"`
-	// Part of a transform task; 0 otherwise.
+	// Part of a transform task, index of the target for egress; 0 otherwise.
 	Part int32 `protobuf:"varint,3,opt,name=part,proto3" json:"part,omitempty"`
 	// Rows done by this attempt so far.
 	Rows int64 `protobuf:"varint,4,opt,name=rows,proto3" json:"rows,omitempty"`

@@ -40,11 +40,12 @@ type Flow struct {
 	Columns []*Column `protobuf:"bytes,6,rep,name=columns,proto3" json:"columns,omitempty"`
 	// Checks over target columns. At most 200.
 	Rules []*Rule `protobuf:"bytes,7,rep,name=rules,proto3" json:"rules,omitempty"`
-	// Beyond it the run FAILs and the target stays untouched. Default: unlimited.
+	// Beyond it the run FAILs and the target stays untouched. Rows that a target refuses count for that target alone.
+	// Default: unlimited.
 	ErrorBudget *ErrorBudget `protobuf:"bytes,8,opt,name=error_budget,json=errorBudget,proto3" json:"error_budget,omitempty"`
 	// Where the rows go. `target` is short for one element of `targets`; exactly one of the two is set.
 	Target *Target `protobuf:"bytes,9,opt,name=target,proto3" json:"target,omitempty"`
-	// At least one; more than one does not publish yet.
+	// 1 to 16, each with a name of its own and a place that no other writes to. Each commits by itself.
 	Targets []*Target `protobuf:"bytes,10,rep,name=targets,proto3" json:"targets,omitempty"`
 	// What happens to rows with equal key columns within one batch: `reject` the later ones (default),
 	// `keep_first` or `keep_last` (the others are counted as deduplicated).
@@ -1286,7 +1287,7 @@ const file_lume_flow_v1_flow_proto_rawDesc = "" +
 	"\ferror_budget\x18\b \x01(\v2\x19.lume.flow.v1.ErrorBudgetR\verrorBudget\x12,\n" +
 	"\x06target\x18\t \x01(\v2\x14.lume.flow.v1.TargetR\x06target\x128\n" +
 	"\atargets\x18\n" +
-	" \x03(\v2\x14.lume.flow.v1.TargetB\b\xbaH\x05\x92\x01\x02\x10\bR\atargets\x12F\n" +
+	" \x03(\v2\x14.lume.flow.v1.TargetB\b\xbaH\x05\x92\x01\x02\x10\x10R\atargets\x12F\n" +
 	"\n" +
 	"duplicates\x18\v \x01(\tB&\xbaH#r!R\x00R\x06rejectR\n" +
 	"keep_firstR\tkeep_lastR\n" +

@@ -22,7 +22,8 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// The balanced account of a run, committed with the rows. Two equations hold before a commit:
+// The balanced account of a run. What is committed with the rows of a target names that target alone; the receipt of the
+// run names them all. Two equations hold before a commit:
 //
 //	records_read = malformed + filtered + rejected + deduplicated + mapped
 //	rows_to_write = written + refused   (per target)
@@ -48,11 +49,12 @@ type Receipt struct {
 	Counts       *RecordCounts `protobuf:"bytes,8,opt,name=counts,proto3" json:"counts,omitempty"`
 	// Rules that warn, by name: rows for which they did not hold.
 	Warnings map[string]int64 `protobuf:"bytes,9,rep,name=warnings,proto3" json:"warnings,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
-	Targets  []*TargetReceipt `protobuf:"bytes,10,rep,name=targets,proto3" json:"targets,omitempty"`
+	// In the order of the flow.
+	Targets []*TargetReceipt `protobuf:"bytes,10,rep,name=targets,proto3" json:"targets,omitempty"`
 	// Bytes delivered by the source, before decompression.
 	SourceBytes int64                  `protobuf:"varint,11,opt,name=source_bytes,json=sourceBytes,proto3" json:"source_bytes,omitempty"`
 	StartTime   *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
-	// When the receipt was balanced, just before the commit.
+	// When the receipt was balanced, just before the commit; of several targets the last.
 	BalanceTime   *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=balance_time,json=balanceTime,proto3" json:"balance_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -299,6 +301,8 @@ type TargetReceipt struct {
 	RejectsLocation string `protobuf:"bytes,8,opt,name=rejects_location,json=rejectsLocation,proto3" json:"rejects_location,omitempty"`
 	// The refused rows as a reject file in staging, for whoever finds the receipt in the target; unset if none.
 	StagedRejects *StagedObject `protobuf:"bytes,9,opt,name=staged_rejects,json=stagedRejects,proto3" json:"staged_rejects,omitempty"`
+	// Why this target has nothing of the run, or may have; unset if it committed.
+	Error         *Error `protobuf:"bytes,10,opt,name=error,proto3" json:"error,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -396,11 +400,18 @@ func (x *TargetReceipt) GetStagedRejects() *StagedObject {
 	return nil
 }
 
+func (x *TargetReceipt) GetError() *Error {
+	if x != nil {
+		return x.Error
+	}
+	return nil
+}
+
 var File_lume_type_v1_receipt_proto protoreflect.FileDescriptor
 
 const file_lume_type_v1_receipt_proto_rawDesc = "" +
 	"\n" +
-	"\x1alume/type/v1/receipt.proto\x12\flume.type.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1blume/type/v1/manifest.proto\"\xf1\x04\n" +
+	"\x1alume/type/v1/receipt.proto\x12\flume.type.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18lume/type/v1/error.proto\x1a\x1blume/type/v1/manifest.proto\"\xf1\x04\n" +
 	"\aReceipt\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12!\n" +
 	"\fflow_version\x18\x02 \x01(\tR\vflowVersion\x12%\n" +
@@ -428,7 +439,7 @@ const file_lume_type_v1_receipt_proto_rawDesc = "" +
 	"\brejected\x18\x04 \x01(\x03R\brejected\x12\"\n" +
 	"\fdeduplicated\x18\x05 \x01(\x03R\fdeduplicated\x12\x16\n" +
 	"\x06mapped\x18\x06 \x01(\x03R\x06mapped\x12\"\n" +
-	"\rrows_to_write\x18\a \x01(\x03R\vrowsToWrite\"\xb1\x02\n" +
+	"\rrows_to_write\x18\a \x01(\x03R\vrowsToWrite\"\xdc\x02\n" +
 	"\rTargetReceipt\x12\x16\n" +
 	"\x06target\x18\x01 \x01(\tR\x06target\x12\x1c\n" +
 	"\tconnector\x18\x02 \x01(\tR\tconnector\x12\x1a\n" +
@@ -438,7 +449,9 @@ const file_lume_type_v1_receipt_proto_rawDesc = "" +
 	"\awritten\x18\x06 \x01(\x03R\awritten\x12\x18\n" +
 	"\arefused\x18\a \x01(\x03R\arefused\x12)\n" +
 	"\x10rejects_location\x18\b \x01(\tR\x0frejectsLocation\x12A\n" +
-	"\x0estaged_rejects\x18\t \x01(\v2\x1a.lume.type.v1.StagedObjectR\rstagedRejectsB3Z1github.com/lume-data/lume/gen/lume/type/v1;typev1b\x06proto3"
+	"\x0estaged_rejects\x18\t \x01(\v2\x1a.lume.type.v1.StagedObjectR\rstagedRejects\x12)\n" +
+	"\x05error\x18\n" +
+	" \x01(\v2\x13.lume.type.v1.ErrorR\x05errorB3Z1github.com/lume-data/lume/gen/lume/type/v1;typev1b\x06proto3"
 
 var (
 	file_lume_type_v1_receipt_proto_rawDescOnce sync.Once
@@ -460,6 +473,7 @@ var file_lume_type_v1_receipt_proto_goTypes = []any{
 	nil,                           // 3: lume.type.v1.Receipt.WarningsEntry
 	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
 	(*StagedObject)(nil),          // 5: lume.type.v1.StagedObject
+	(*Error)(nil),                 // 6: lume.type.v1.Error
 }
 var file_lume_type_v1_receipt_proto_depIdxs = []int32{
 	1, // 0: lume.type.v1.Receipt.counts:type_name -> lume.type.v1.RecordCounts
@@ -468,11 +482,12 @@ var file_lume_type_v1_receipt_proto_depIdxs = []int32{
 	4, // 3: lume.type.v1.Receipt.start_time:type_name -> google.protobuf.Timestamp
 	4, // 4: lume.type.v1.Receipt.balance_time:type_name -> google.protobuf.Timestamp
 	5, // 5: lume.type.v1.TargetReceipt.staged_rejects:type_name -> lume.type.v1.StagedObject
-	6, // [6:6] is the sub-list for method output_type
-	6, // [6:6] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	6, // 6: lume.type.v1.TargetReceipt.error:type_name -> lume.type.v1.Error
+	7, // [7:7] is the sub-list for method output_type
+	7, // [7:7] is the sub-list for method input_type
+	7, // [7:7] is the sub-list for extension type_name
+	7, // [7:7] is the sub-list for extension extendee
+	0, // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_lume_type_v1_receipt_proto_init() }
@@ -480,6 +495,7 @@ func file_lume_type_v1_receipt_proto_init() {
 	if File_lume_type_v1_receipt_proto != nil {
 		return
 	}
+	file_lume_type_v1_error_proto_init()
 	file_lume_type_v1_manifest_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{

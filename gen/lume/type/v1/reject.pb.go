@@ -35,7 +35,9 @@ type Reject struct {
 	// Empty for a record whose bytes are not text; then `raw` holds it.
 	Record string `protobuf:"bytes,5,opt,name=record,proto3" json:"record,omitempty"`
 	// The original bytes, where JSON cannot hold them (malformed or badly encoded records).
-	Raw           []byte `protobuf:"bytes,6,opt,name=raw,proto3" json:"raw,omitempty"`
+	Raw []byte `protobuf:"bytes,6,opt,name=raw,proto3" json:"raw,omitempty"`
+	// Name of the target that refused it; empty for other stages. A row that several targets refuse is one reject of each.
+	Target        string `protobuf:"bytes,7,opt,name=target,proto3" json:"target,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -110,6 +112,13 @@ func (x *Reject) GetRaw() []byte {
 		return x.Raw
 	}
 	return nil
+}
+
+func (x *Reject) GetTarget() string {
+	if x != nil {
+		return x.Target
+	}
+	return ""
 }
 
 // One reason for a reject.
@@ -198,7 +207,7 @@ var File_lume_type_v1_reject_proto protoreflect.FileDescriptor
 
 const file_lume_type_v1_reject_proto_rawDesc = "" +
 	"\n" +
-	"\x19lume/type/v1/reject.proto\x12\flume.type.v1\x1a\x1dlume/type/v1/coordinate.proto\x1a\x18lume/type/v1/stage.proto\"\xe1\x01\n" +
+	"\x19lume/type/v1/reject.proto\x12\flume.type.v1\x1a\x1dlume/type/v1/coordinate.proto\x1a\x18lume/type/v1/stage.proto\"\xf9\x01\n" +
 	"\x06Reject\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x128\n" +
 	"\n" +
@@ -207,7 +216,8 @@ const file_lume_type_v1_reject_proto_rawDesc = "" +
 	"\x05stage\x18\x03 \x01(\x0e2\x13.lume.type.v1.StageR\x05stage\x121\n" +
 	"\x06errors\x18\x04 \x03(\v2\x19.lume.type.v1.RejectErrorR\x06errors\x12\x16\n" +
 	"\x06record\x18\x05 \x01(\tR\x06record\x12\x10\n" +
-	"\x03raw\x18\x06 \x01(\fR\x03raw\"\x8c\x01\n" +
+	"\x03raw\x18\x06 \x01(\fR\x03raw\x12\x16\n" +
+	"\x06target\x18\a \x01(\tR\x06target\"\x8c\x01\n" +
 	"\vRejectError\x12\x16\n" +
 	"\x06column\x18\x01 \x01(\tR\x06column\x12\x12\n" +
 	"\x04rule\x18\x02 \x01(\tR\x04rule\x12\x12\n" +

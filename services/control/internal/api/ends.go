@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	flowv1 "github.com/lume-data/lume/gen/lume/flow/v1"
+	"github.com/lume-data/lume/internal/receipt"
 	"github.com/lume-data/lume/services/control/internal/store"
 )
 
@@ -14,7 +15,12 @@ import (
 const maxEnds = 4096
 
 // end is where the runs of a version read and write.
-type end struct{ source, target, location string }
+type end struct {
+	source  string
+	targets []targetEnd
+}
+
+type targetEnd struct{ name, connector, location string }
 
 // ends caches the ends of versions, which never change, so that a list of runs does not read a version for each.
 type ends struct {
@@ -56,11 +62,11 @@ func (e *ends) of(ctx context.Context, flow string, number int32) (end, error) {
 }
 
 func endOf(spec *flowv1.Flow) end {
-	target := spec.GetTarget()
-	if target == nil && len(spec.GetTargets()) > 0 {
-		target = spec.GetTargets()[0]
+	e := end{source: spec.GetSource().GetConnector()}
+	for _, t := range receipt.Targets(spec) {
+		e.targets = append(e.targets, targetEnd{name: t.GetName(), connector: t.GetConnector(), location: t.GetTable() + t.GetPrefix()})
 	}
-	return end{source: spec.GetSource().GetConnector(), target: target.GetConnector(), location: target.GetTable() + target.GetPrefix()}
+	return e
 }
 
 var flowVersion = regexp.MustCompile(`^([a-z][a-z0-9_-]{0,62}):v([1-9][0-9]{0,8})$`)

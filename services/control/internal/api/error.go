@@ -30,6 +30,18 @@ func codeRun(err error, runID string) error {
 		return fault.Invalid(fault.Violation{Field: "flow_version", Reason: "INVALID_VALUE", Message: "must be flow:vN or flow:alias"})
 	case errors.Is(err, run.ErrEnded):
 		return fault.New(codes.FailedPrecondition, "RUN_ENDED", "run %s has ended already", runID).WithMeta("run_id", runID)
+	case errors.Is(err, run.ErrInFlight):
+		return fault.New(codes.FailedPrecondition, "RUN_IN_FLIGHT", "run %s has not ended", runID).WithMeta("run_id", runID).
+			WithNext("wait for its end: lume runs watch %s", runID)
+	case errors.Is(err, run.ErrNothingToResume):
+		return fault.New(codes.FailedPrecondition, "NOTHING_TO_RESUME", "every target of run %s has committed", runID).WithMeta("run_id", runID).
+			WithNext("nothing needs to be done")
+	case errors.Is(err, run.ErrNotResumable):
+		return fault.New(codes.FailedPrecondition, "RUN_NOT_RESUMABLE", "run %s ended before it reached its targets", runID).
+			WithMeta("run_id", runID).WithNext("run the batch again")
+	case errors.Is(err, run.ErrSwept):
+		return fault.New(codes.FailedPrecondition, "RUN_DATA_SWEPT", "what run %s has staged was deleted by age", runID).
+			WithMeta("run_id", runID).WithNext("run the batch again, with force_rerun if one of its targets has committed")
 	case errors.Is(err, reject.ErrSwept):
 		return fault.New(codes.FailedPrecondition, "REJECTS_SWEPT", "the rejects of run %s were deleted from staging by age", runID).
 			WithMeta("run_id", runID).WithNext("read them from the target, where the receipt says")
@@ -40,13 +52,19 @@ func codeRun(err error, runID string) error {
 func codeDuplicate(d *run.DuplicateError) error {
 	e := fault.New(codes.AlreadyExists, "DUPLICATE_RUN", "run %s of the same version and source_path is in flight", d.RunID).
 		WithNext("wait for it, or cancel it")
-	switch {
-	case d.Committed:
+	switch d.Outcome {
+	case store.OutcomePartial:
+		e.Message = "run " + d.RunID + " of the same version and source_path has committed in some of its targets"
+		e.Next = "resume it: lume runs resume " + d.RunID + "; or set force_rerun to load the batch again in all of them"
+	case store.OutcomeCommitted:
 		e.Message = "run " + d.RunID + " of the same version and source_path has committed"
 		e.Next = "nothing needs to be done; set force_rerun to load the batch again all the same"
-	case d.Unsettled:
+	case store.OutcomeUnknown:
 		e.Message = "run " + d.RunID + " of the same version and source_path ended, and whether it has committed is not known yet"
 		e.Next = "make its target reachable: Lume keeps asking it"
+	}
+	if d.Outcome != store.OutcomeNone {
+		e = e.WithMeta("outcome", string(d.Outcome))
 	}
 	return e.WithMeta("run_id", d.RunID).WithMeta("state", string(d.State))
 }

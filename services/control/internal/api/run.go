@@ -64,7 +64,7 @@ func (h *Runs) CreateRun(ctx context.Context, req *controlv1.CreateRunRequest) (
 			return nil, fault.Invalid(fault.Violation{Field: "run_metadata", Reason: "TOO_LARGE", Message: "must be at most 16 KiB as JSON"})
 		}
 	}
-	id, err := requestIDOf(ctx, req)
+	id, err := requestIDOf(ctx, req.GetRequestId())
 	if err != nil {
 		return nil, err
 	}
@@ -79,13 +79,13 @@ func (h *Runs) CreateRun(ctx context.Context, req *controlv1.CreateRunRequest) (
 }
 
 // requestIDOf is the request's own, or what HTTP clients send as the header Idempotency-Key.
-func requestIDOf(ctx context.Context, req *controlv1.CreateRunRequest) (string, error) {
+func requestIDOf(ctx context.Context, own string) (string, error) {
 	md, _ := metadata.FromIncomingContext(ctx)
 	header := md.Get(idempotencyKey)
 	switch {
-	case len(header) == 0 || header[0] == "" || header[0] == req.GetRequestId():
-		return req.GetRequestId(), nil
-	case req.GetRequestId() != "":
+	case len(header) == 0 || header[0] == "" || header[0] == own:
+		return own, nil
+	case own != "":
 		return "", mismatch("request_id", "the header Idempotency-Key")
 	case utf8.RuneCountInString(header[0]) > maxRequestID:
 		return "", fault.Invalid(fault.Violation{Field: "request_id", Reason: "TOO_LARGE", Message: "the header Idempotency-Key must have at most 128 characters"})
@@ -160,6 +160,20 @@ func runFilter(req *controlv1.ListRunsRequest) (store.RunFilter, error) {
 func (h *Runs) CancelRun(ctx context.Context, req *controlv1.CancelRunRequest) (*controlv1.Run, error) {
 	id := last(req.GetName())
 	v, err := h.runs.Cancel(telemetry.WithRun(ctx, id), id)
+	if err != nil {
+		return nil, codeRun(err, id)
+	}
+	return h.view(ctx, v)
+}
+
+// ResumeRun implements controlv1.RunServiceServer.
+func (h *Runs) ResumeRun(ctx context.Context, req *controlv1.ResumeRunRequest) (*controlv1.Run, error) {
+	id := last(req.GetName())
+	requestID, err := requestIDOf(ctx, req.GetRequestId())
+	if err != nil {
+		return nil, err
+	}
+	v, err := h.runs.Resume(telemetry.WithRun(ctx, id), id, requestID)
 	if err != nil {
 		return nil, codeRun(err, id)
 	}
@@ -282,7 +296,7 @@ func (h *Runs) view(ctx context.Context, v run.View) (*controlv1.Run, error) {
 		},
 		Source:    &controlv1.RunSource{Connector: e.source},
 		Transform: &controlv1.RunTransform{},
-		Target:    &controlv1.RunTarget{Connector: e.target, Location: e.location},
+		Target:    targetProto(e.targets, v.Targets),
 		Receipt:   v.Receipt, Error: v.Error,
 	}
 	for _, s := range v.Stages {
@@ -297,6 +311,19 @@ func (h *Runs) view(ctx context.Context, v run.View) (*controlv1.Run, error) {
 		}
 	}
 	return p, nil
+}
+
+func targetProto(ends []targetEnd, summaries []store.TargetSummary) *controlv1.RunTarget {
+	p := &controlv1.RunTarget{Connector: ends[0].connector, Location: ends[0].location} // A version has at least one target.
+	for _, e := range ends {
+		p.Targets = append(p.Targets, &controlv1.TargetStatus{Name: e.name, Connector: e.connector, Location: e.location})
+	}
+	for _, s := range summaries {
+		if int(s.Part) < len(ends) {
+			p.Targets[s.Part].Outcome, p.Targets[s.Part].Progress = string(s.Outcome), stageProto(s.StageSummary)
+		}
+	}
+	return p
 }
 
 func stageProto(s store.StageSummary) *controlv1.StageProgress {

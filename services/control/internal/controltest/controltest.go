@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -152,20 +153,35 @@ func Closed(a task.Assignment, rejected int64) *typev1.Manifest {
 	}}}
 }
 
-// Loaded is the manifest of a LOAD or SETTLE task with the receipt of a load that has committed, some rows refused.
-func Loaded(r *typev1.Receipt, refused int64) *typev1.Manifest {
-	return loadManifest(Receipt(r, "COMMITTED", r.GetCounts().GetRowsToWrite()-refused, refused))
+// Targets gives a flow several targets of these names, each a table of connector `warehouse`.
+func Targets(names ...string) func(*flowv1.Flow) {
+	return func(f *flowv1.Flow) {
+		f.Target = nil
+		for _, name := range names {
+			f.Targets = append(f.Targets, &flowv1.Target{Name: name, Connector: "warehouse", Table: name, Mode: "append"})
+		}
+	}
+}
+
+// Loaded is the manifest of a LOAD or SETTLE task with the receipt of a load that has committed, some rows refused; of
+// target main unless another is named.
+func Loaded(r *typev1.Receipt, refused int64, target ...string) *typev1.Manifest {
+	return loadManifest(Receipt(r, "COMMITTED", r.GetCounts().GetRowsToWrite()-refused, refused, target...))
 }
 
 // Aborted is the manifest of a SETTLE task that has found, or made, the target without the run.
-func Aborted(runID string) *typev1.Manifest {
-	return loadManifest(&typev1.Receipt{RunId: runID, Targets: []*typev1.TargetReceipt{{Target: "main", Outcome: "ABORTED"}}})
+func Aborted(runID string, target ...string) *typev1.Manifest {
+	return loadManifest(Receipt(&typev1.Receipt{RunId: runID}, "ABORTED", 0, 0, target...))
 }
 
 // Receipt completes a receipt with one target.
-func Receipt(r *typev1.Receipt, outcome string, written, refused int64) *typev1.Receipt {
+func Receipt(r *typev1.Receipt, outcome string, written, refused int64, target ...string) *typev1.Receipt {
 	r = proto.CloneOf(r)
-	r.Targets = []*typev1.TargetReceipt{{Target: "main", Outcome: outcome, Written: written, Refused: refused}}
+	name := strings.Join(target, "")
+	if name == "" {
+		name = "main"
+	}
+	r.Targets = []*typev1.TargetReceipt{{Target: name, Outcome: outcome, Written: written, Refused: refused}}
 	return r
 }
 

@@ -41,13 +41,13 @@ type checker struct {
 }
 
 // check returns every problem of a spec that can be told without an engine.
-func check(spec *flowv1.Flow, kind kindOf, publish bool) []fault.Violation {
+func check(spec *flowv1.Flow, kind kindOf) []fault.Violation {
 	c := &checker{spec: spec, kind: kind}
 	c.source()
 	c.references()
 	c.columns()
 	c.rules()
-	c.targets(publish)
+	c.targets()
 	return c.problems
 }
 
@@ -237,78 +237,6 @@ func (c *checker) rules() {
 
 func (c *checker) hasKey() bool {
 	return slices.ContainsFunc(c.spec.GetColumns(), (*flowv1.Column).GetKey)
-}
-
-func (c *checker) targets(publish bool) {
-	single, list := c.spec.GetTarget(), c.spec.GetTargets()
-	switch {
-	case single != nil && len(list) > 0:
-		c.add("targets", reasonConflict, "set target or targets, not both")
-		return
-	case single == nil && len(list) == 0:
-		c.add("target", reasonRequired, "is required")
-		return
-	case publish && len(list) > 1:
-		c.add("targets", reasonNotSupported, "has %d elements: a version with more than one target does not publish yet", len(list))
-	}
-	if single != nil {
-		c.target("target", single)
-	}
-	names := make(map[string]bool)
-	for i, t := range list {
-		at := fmt.Sprintf("targets[%d]", i)
-		c.target(at, t)
-		if names[targetName(t)] {
-			c.add(at+".name", reasonDuplicate, "%s is there twice", targetName(t))
-		}
-		names[targetName(t)] = true
-	}
-}
-
-func (c *checker) target(at string, t *flowv1.Target) {
-	kind, ok := c.connector(at+".connector", t.GetConnector())
-	if t.GetMode() == "upsert" && !c.hasKey() {
-		c.add(at+".mode", reasonConflict, "upsert needs key columns: set key on at least one column")
-	}
-	if !ok {
-		return
-	}
-	if !kind.Target {
-		c.add(at+".connector", reasonRole, "connector %s is of type %s, which cannot be a target", t.GetConnector(), kind.Type)
-		return
-	}
-	switch {
-	case kind.ObjectStore && t.GetTable() != "":
-		c.add(at+".table", reasonRole, "connector %s is an object store: set prefix instead of table", t.GetConnector())
-	case !kind.ObjectStore && t.GetPrefix() != "":
-		c.add(at+".prefix", reasonRole, "connector %s is a database: set table instead of prefix", t.GetConnector())
-	}
-	if kind.ObjectStore {
-		if t.GetMode() == "upsert" {
-			c.add(at+".mode", reasonNotSupported, "upsert is not possible in an object store: use append or replace")
-		}
-		if t.GetRejects() != "" {
-			c.add(at+".rejects", reasonConflict, "has no meaning for an object store: rejects go under rejected/")
-		}
-		if t.GetCreate() {
-			c.add(at+".create", reasonConflict, "has no meaning for an object store")
-		}
-		return
-	}
-	if t.GetFormat() != "" {
-		c.add(at+".format", reasonConflict, "has no meaning for a database")
-	}
-	if t.GetRejects() != "" && t.GetRejects() == t.GetTable() {
-		c.add(at+".rejects", reasonConflict, "must be another table than the rows go to")
-	}
-}
-
-// targetName is a target's name, its default filled in.
-func targetName(t *flowv1.Target) string {
-	if t.GetName() == "" {
-		return "main"
-	}
-	return t.GetName()
 }
 
 // connectorsOf returns the names of all connectors of a spec, sorted.

@@ -43,6 +43,15 @@ func TestEachMistakeIsToldAtItsPlace(t *testing.T) {
 		return func(f *flowv1.Flow) { f.Source.Format = &flowv1.Source_Csv{Csv: c} }
 	}
 	target := func(t *flowv1.Target) func(*flowv1.Flow) { return func(f *flowv1.Flow) { f.Target = t } }
+	targets := func(list ...*flowv1.Target) func(*flowv1.Flow) {
+		return func(f *flowv1.Flow) { f.Target, f.Targets = nil, list }
+	}
+	table := func(name, table, rejects string) *flowv1.Target {
+		return &flowv1.Target{Name: name, Connector: "db", Table: table, Rejects: rejects, Mode: "append"}
+	}
+	objects := func(name, prefix string) *flowv1.Target {
+		return &flowv1.Target{Name: name, Connector: "bucket", Prefix: prefix, Mode: "append"}
+	}
 	reference := func(r *flowv1.Reference) func(*flowv1.Flow) {
 		r.Key, r.On = "k", "id"
 		return func(f *flowv1.Flow) { f.References = append(f.References, r) }
@@ -76,7 +85,18 @@ func TestEachMistakeIsToldAtItsPlace(t *testing.T) {
 		"duplicates, no key":    {func(f *flowv1.Flow) { f.Columns[0].Key = false; f.Duplicates = "keep_last" }, []string{"duplicates CONFLICTING_FIELDS"}},
 		"no target":             {target(nil), []string{"target REQUIRED"}},
 		"both targets":          {func(f *flowv1.Flow) { f.Targets = []*flowv1.Target{f.GetTarget()} }, []string{"targets CONFLICTING_FIELDS"}},
-		"targets twice":         {func(f *flowv1.Flow) { f.Targets, f.Target = []*flowv1.Target{f.GetTarget(), f.GetTarget()}, nil }, []string{"targets NOT_SUPPORTED", "targets[1].name DUPLICATE_NAME"}},
+		"several targets":       {targets(table("", "t", ""), table("b", "u", ""), objects("c", "t"), objects("d", "u")), nil},
+		"targets of one name":   {targets(table("a", "t", ""), table("a", "u", "")), []string{"targets[1].name DUPLICATE_NAME"}},
+		"targets without names": {targets(table("", "t", ""), table("", "u", "")), []string{"targets[1].name REQUIRED"}},
+		"one table":             {targets(table("a", "t", ""), table("b", "t", "x")), []string{"targets[1].table CONFLICTING_FIELDS"}},
+		"one table, quoted":     {targets(table("a", `s."T"`, ""), table("b", "s.t", "x")), []string{"targets[1].table CONFLICTING_FIELDS"}},
+		"one table, maybe":      {targets(table("a", "t", ""), table("b", "s.t", "s.x")), []string{"targets[1].table CONFLICTING_FIELDS"}},
+		"tables of two schemas": {targets(table("a", "s.t", ""), table("b", "r.t", "")), nil},
+		"rows among rejects":    {targets(table("a", "t", ""), table("b", "t_rejects", "")), []string{"targets[1].table CONFLICTING_FIELDS"}},
+		"rejects among others":  {targets(table("a", "t", ""), table("b", "u", "t")), []string{"targets[1].rejects CONFLICTING_FIELDS"}},
+		"rejects of two":        {targets(table("a", "t", "r"), table("b", "u", "r")), []string{"targets[1].rejects CONFLICTING_FIELDS"}},
+		"one prefix":            {targets(objects("a", "p"), objects("b", "p/")), []string{"targets[1].prefix CONFLICTING_FIELDS"}},
+		"upsert to one of two":  {targets(table("a", "t", ""), &flowv1.Target{Name: "b", Connector: "bucket", Prefix: "p", Mode: "upsert"}), []string{"targets[1].mode NOT_SUPPORTED"}},
 		"upsert without key":    {func(f *flowv1.Flow) { f.Columns[0].Key = false; f.Target.Mode = "upsert" }, []string{"target.mode CONFLICTING_FIELDS"}},
 		"upsert to objects":     {target(&flowv1.Target{Connector: "bucket", Prefix: "p", Mode: "upsert"}), []string{"target.mode NOT_SUPPORTED"}},
 		"table of a bucket":     {target(&flowv1.Target{Connector: "bucket", Table: "t", Mode: "append", Rejects: "r", Create: true}), []string{"target.table CONNECTOR_ROLE", "target.rejects CONFLICTING_FIELDS", "target.create CONFLICTING_FIELDS"}},
@@ -89,7 +109,7 @@ func TestEachMistakeIsToldAtItsPlace(t *testing.T) {
 			f := valid()
 			c.change(f)
 			var got []string
-			for _, p := range check(f, kinds, true) {
+			for _, p := range check(f, kinds) {
 				require.NotEmpty(t, p.Message)
 				got = append(got, p.Field+" "+p.Reason)
 			}

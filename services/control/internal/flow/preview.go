@@ -31,7 +31,7 @@ func (s *Service) Preview(ctx context.Context, name string, draft *flowv1.Flow, 
 		}
 		spec = f.Spec
 	}
-	compiled, err := s.compile(ctx, prefix, spec, false)
+	compiled, err := s.compile(ctx, prefix, spec)
 	if err != nil {
 		return nil, err
 	}

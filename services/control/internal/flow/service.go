@@ -70,7 +70,7 @@ func New(deps Deps) *Service { return &Service{deps} }
 
 // Create stores a new flow after checking and compiling it. With validateOnly it stores nothing.
 func (s *Service) Create(ctx context.Context, spec *flowv1.Flow, validateOnly bool) (store.Flow, error) {
-	if _, err := s.compile(ctx, "flow.spec.", spec, false); err != nil {
+	if _, err := s.compile(ctx, "flow.spec.", spec); err != nil {
 		return store.Flow{}, err
 	}
 	if validateOnly {
@@ -116,7 +116,7 @@ func (s *Service) Update(ctx context.Context, spec *flowv1.Flow, etag string, va
 	if etag != "" && etag != old.ETag {
 		return store.Flow{}, storefault.Conflict(kind, name)
 	}
-	if _, err := s.compile(ctx, "flow.spec.", spec, false); err != nil {
+	if _, err := s.compile(ctx, "flow.spec.", spec); err != nil {
 		return store.Flow{}, err
 	}
 	if validateOnly || proto.Equal(old.Spec, spec) {
@@ -143,7 +143,7 @@ func (s *Service) Delete(ctx context.Context, name, etag string) error {
 
 // compile checks a spec and asks transform to compile it. Problems of both are one INVALID_ARGUMENT with reason
 // FLOW_INVALID and a violation for each, prefix before its path.
-func (s *Service) compile(ctx context.Context, prefix string, spec *flowv1.Flow, publish bool) (*transformv1.CompileFlowResponse, error) {
+func (s *Service) compile(ctx context.Context, prefix string, spec *flowv1.Flow) (*transformv1.CompileFlowResponse, error) {
 	specs, err := s.specs(ctx, spec)
 	if err != nil {
 		return nil, err
@@ -151,7 +151,7 @@ func (s *Service) compile(ctx context.Context, prefix string, spec *flowv1.Flow,
 	problems := check(spec, func(name string) (contract.Spec, bool) {
 		found, ok := specs[name]
 		return found, ok
-	}, publish)
+	})
 	compiled, err := s.Compiler.Compile(ctx, spec, knownColumns(spec))
 	if err != nil {
 		if len(problems) > 0 {

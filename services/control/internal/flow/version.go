@@ -12,6 +12,7 @@ import (
 	egressv1 "github.com/lume-data/lume/gen/lume/egress/v1"
 	flowv1 "github.com/lume-data/lume/gen/lume/flow/v1"
 	"github.com/lume-data/lume/internal/fault"
+	"github.com/lume-data/lume/internal/receipt"
 	"github.com/lume-data/lume/services/control/internal/store"
 	"github.com/lume-data/lume/services/control/internal/storefault"
 )
@@ -25,7 +26,7 @@ type PublishOptions struct {
 }
 
 // Publish snapshots a flow as its next version, or returns the version that has the same content. With ValidateOnly it
-// stores nothing, and also looks at the target as it is now; a publication does not, since the target of a version may
+// stores nothing, and also looks at the targets as they are now; a publication does not, since the target of a version may
 // be made later.
 func (s *Service) Publish(ctx context.Context, name string, opts PublishOptions) (store.Version, error) {
 	f, err := s.Get(ctx, name)
@@ -35,7 +36,7 @@ func (s *Service) Publish(ctx context.Context, name string, opts PublishOptions)
 	if opts.ETag != "" && opts.ETag != f.ETag {
 		return store.Version{}, storefault.Conflict(kind, name)
 	}
-	compiled, err := s.compile(ctx, "spec.", f.Spec, true)
+	compiled, err := s.compile(ctx, "spec.", f.Spec)
 	if err != nil {
 		return store.Version{}, err
 	}
@@ -56,7 +57,7 @@ func (s *Service) Publish(ctx context.Context, name string, opts PublishOptions)
 		return store.Version{}, storefault.Code(err, kind, name)
 	case opts.ValidateOnly:
 		v.Number = f.LatestVersion + 1
-		return v, s.checkTarget(ctx, spec)
+		return v, s.checkTargets(ctx, spec)
 	}
 	var stored store.Version
 	err = s.Store.Update(ctx, func(tx store.Tx) error {
@@ -74,24 +75,38 @@ func (s *Service) Publish(ctx context.Context, name string, opts PublishOptions)
 	return stored, storefault.Code(err, kind, name)
 }
 
-// checkTarget asks egress whether the target fits the flow.
-func (s *Service) checkTarget(ctx context.Context, spec *flowv1.Flow) error {
-	name := spec.GetTarget().GetConnector()
-	configs, err := s.Connectors.Configs(ctx, s.Store, []string{name})
-	if err != nil {
-		return err
-	}
-	checks, err := s.Targets.CheckTarget(ctx, &egressv1.CheckTargetRequest{Config: configs[name], Spec: spec, Target: spec.GetTarget().GetName()})
-	if err != nil {
-		return err
-	}
-	for _, c := range checks {
-		if c.GetStatus() == contract.CheckFailed {
-			return fault.New(codes.FailedPrecondition, c.GetReason(), "%s", c.GetMessage()).
-				WithMeta("check", c.GetName()).WithMeta("connector", name).WithNext("%s", c.GetNextAction())
+// checkTargets asks egress whether the targets fit the flow. The error is that of the first check that failed, and names
+// those of the other targets as violations.
+func (s *Service) checkTargets(ctx context.Context, spec *flowv1.Flow) error {
+	var failed *fault.Error
+	for i, t := range receipt.Targets(spec) {
+		at, name := "spec.target", t.GetConnector()
+		if len(spec.GetTargets()) > 0 {
+			at = fmt.Sprintf("spec.targets[%d]", i)
+		}
+		configs, err := s.Connectors.Configs(ctx, s.Store, []string{name})
+		if err != nil {
+			return err
+		}
+		checks, err := s.Targets.CheckTarget(ctx, &egressv1.CheckTargetRequest{Config: configs[name], Spec: spec, Target: t.GetName()})
+		if err != nil {
+			return err
+		}
+		for _, c := range checks {
+			if c.GetStatus() != contract.CheckFailed {
+				continue
+			}
+			if failed == nil {
+				failed = fault.New(codes.FailedPrecondition, c.GetReason(), "%s", c.GetMessage()).WithMeta("check", c.GetName()).
+					WithMeta("connector", name).WithMeta("target", t.GetName()).WithNext("%s", c.GetNextAction())
+			}
+			failed = failed.WithViolation(at, c.GetReason(), c.GetMessage())
 		}
 	}
-	return nil
+	if failed == nil {
+		return nil
+	}
+	return failed
 }
 
 // Version returns a version.

@@ -9,7 +9,9 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	flowv1 "github.com/lume-data/lume/gen/lume/flow/v1"
 	typev1 "github.com/lume-data/lume/gen/lume/type/v1"
+	"github.com/lume-data/lume/internal/receipt"
 	"github.com/lume-data/lume/internal/rejectfile"
 	"github.com/lume-data/lume/internal/staging"
 	"github.com/lume-data/lume/services/control/internal/store"
@@ -71,6 +73,10 @@ func (s *Service) List(ctx context.Context, runID string, stage typev1.Stage, at
 	if err != nil {
 		return nil, nil, err
 	}
+	version, err := s.db.Version(ctx, r.Flow, r.Version)
+	if err != nil {
+		return nil, nil, err
+	}
 	p := &page{runID: runID, limit: limit}
 	for st := typev1.Stage_STAGE_INGEST; st <= typev1.Stage_STAGE_EGRESS; st++ {
 		if (stage != typev1.Stage_STAGE_UNSPECIFIED && st != stage) || int32(st) < at.Stage {
@@ -81,7 +87,7 @@ func (s *Service) List(ctx context.Context, runID string, stage typev1.Stage, at
 			from = at
 			from.File = max(from.File, 0)
 		}
-		next, err := s.stage(ctx, p, filesOf(tasks, st), from)
+		next, err := s.stage(ctx, p, filesOf(tasks, st, version.Spec), from)
 		if errors.Is(err, staging.ErrNotFound) {
 			return nil, nil, errors.Join(ErrSwept, err)
 		}
@@ -94,14 +100,17 @@ func (s *Service) List(ctx context.Context, runID string, stage typev1.Stage, at
 
 // stageFiles are the reject files of a stage.
 type stageFiles struct {
-	// main follow each other in delivered order.
+	// main follow each other in delivered order; those of stage egress by target.
 	main []*typev1.StagedObject
+	// targets are the names of the targets that refused what stands in main; empty for other stages.
+	targets []string
 	// closing holds records from anywhere in the batch; nil if there is none.
 	closing *typev1.StagedObject
 }
 
-func filesOf(tasks []store.Task, stage typev1.Stage) stageFiles {
+func filesOf(tasks []store.Task, stage typev1.Stage, spec *flowv1.Flow) stageFiles {
 	var f stageFiles
+	refused := map[int32]*typev1.StagedObject{}
 	for _, t := range tasks {
 		if t.Kind.Stage() != stage {
 			continue
@@ -117,7 +126,12 @@ func filesOf(tasks []store.Task, stage typev1.Stage) stageFiles {
 		}
 		// Of a load that failed and a settlement that found one committed, the settlement is right.
 		if o := m.GetLoad().GetRejects(); o != nil {
-			f.main = []*typev1.StagedObject{o}
+			refused[t.Part] = o
+		}
+	}
+	for i, t := range receipt.Targets(spec) {
+		if o := refused[int32(i)]; o != nil {
+			f.main, f.targets = append(f.main, o), append(f.targets, t.GetName())
 		}
 	}
 	return f
@@ -133,6 +147,10 @@ func (s *Service) stage(ctx context.Context, p *page, f stageFiles, at Cursor) (
 		}
 	}
 	for ; at.File <= len(f.main); at.File, at.Offset = at.File+1, 0 {
+		p.target = ""
+		if at.File < len(f.targets) {
+			p.target = f.targets[at.File]
+		}
 		full, err := s.file(ctx, p, f.main, closing, &at)
 		if err != nil {
 			return nil, err
@@ -191,6 +209,7 @@ func before(a, b *rejectfile.Record) bool {
 // page collects rejects.
 type page struct {
 	runID   string
+	target  string
 	limit   int
 	rejects []*typev1.Reject
 	bytes   int
@@ -205,6 +224,7 @@ func (p *page) add(rec rejectfile.Record) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("read reject of run %s: %w", p.runID, err)
 	}
+	r.Target = p.target
 	size := proto.Size(r)
 	if len(p.rejects) > 0 && p.bytes+size > maxBytes {
 		return false, nil

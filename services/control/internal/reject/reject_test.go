@@ -36,10 +36,10 @@ type bundle struct {
 
 // setup makes a run of 2 parts with rows 0 to 9 and 10 to 19: malformed records at bytes 5 and 7, rejects of the parts at
 // rows 3, 6, 12 and 18, and of the closing task at rows 2, 7, 8, 13 and 19.
-func setup(t *testing.T) *bundle {
+func setup(t *testing.T, change ...func(*flowv1.Flow)) *bundle {
 	t.Helper()
 	db := controltest.Open(t, controltest.NewClock())
-	controltest.Publish(t, db, controltest.Flow("orders", func(f *flowv1.Flow) { f.Columns[0].Key = true }))
+	controltest.Publish(t, db, controltest.Flow("orders", append(change, func(f *flowv1.Flow) { f.Columns[0].Key = true })...))
 	files, err := staging.Open(t.Context(), "file://"+t.TempDir())
 	require.NoError(t, err)
 	s, err := reject.NewService(db, files, t.TempDir())
@@ -242,4 +242,38 @@ func TestFilesThatWereFetchedAreRemovedInTheEnd(t *testing.T) {
 	left, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	require.Empty(t, left)
+}
+
+func TestARowThatSeveralTargetsRefuseIsARejectOfEach(t *testing.T) {
+	t.Parallel()
+	b := setup(t, controltest.Targets("warehouse", "archive", "lake"))
+	for part, rows := range [][]int64{{1, 5}, nil, {5, 11}} {
+		b.do(store.TaskLoad, int32(part), func(a task.Assignment) *typev1.Manifest {
+			counts := run.Manifests{Ingest: a.Ingest, Parts: a.Parts, Closing: a.Closing}.Counts()
+			m := controltest.Loaded(&typev1.Receipt{RunId: b.id, Counts: counts}, int64(len(rows)), []string{"warehouse", "archive", "lake"}[part])
+			if len(rows) > 0 {
+				m.GetLoad().Rejects = b.write(a, records(rows...)...)
+			}
+			return m
+		})
+	}
+	for _, size := range []int{1, 3, 100} {
+		var got []string
+		at := reject.Cursor{}
+		for {
+			list, next, err := b.List(t.Context(), b.id, typev1.Stage_STAGE_EGRESS, at, size)
+			require.NoError(t, err)
+			for _, r := range list {
+				got = append(got, fmt.Sprintf("%s %d", r.GetTarget(), r.GetCoordinate().GetRow()))
+			}
+			if next == nil {
+				break
+			}
+			at = *next
+		}
+		require.Equal(t, []string{"warehouse 1", "warehouse 5", "lake 5", "lake 11"}, got)
+	}
+	list, _, err := b.List(t.Context(), b.id, typev1.Stage_STAGE_TRANSFORM, reject.Cursor{}, 1)
+	require.NoError(t, err)
+	require.Empty(t, list[0].GetTarget(), "no target refused it")
 }

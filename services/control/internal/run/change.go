@@ -52,9 +52,6 @@ func (c *Change) Save(ctx context.Context) error {
 	return err
 }
 
-// Dirty notes that something of the run besides its state changed.
-func (c *Change) Dirty() { c.dirty = true }
-
 // Count tells the events from now on what is known of the counts.
 func (c *Change) Count(counts *typev1.RecordCounts) { c.counts = counts }
 

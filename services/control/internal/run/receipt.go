@@ -49,35 +49,28 @@ func ReadManifests(ctx context.Context, r store.Reader, runID string) (Manifests
 	return m, nil
 }
 
-// partialReceipt gives a run that ends without a commit the receipt as far as it is known. The target appears in it
-// once stage egress was reached.
-func (c *Change) partialReceipt(ctx context.Context, outcome store.Outcome) error {
+// receiptTask is what the receipt of the run is made from; nil if ingest has not committed yet.
+func (c *Change) receiptTask(ctx context.Context) (*controlv1.Task, error) {
 	m, err := ReadManifests(ctx, c.tx, c.Run.ID)
-	if err != nil {
-		return err
-	}
-	if m.Ingest == nil {
-		return nil
+	if err != nil || m.Ingest == nil {
+		return nil, err
 	}
 	version, err := c.tx.Version(ctx, c.Run.Flow, c.Run.Version)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	r := receipt.Build(&controlv1.Task{
+	return &controlv1.Task{
 		Run: &controlv1.TaskRun{
 			RunId: c.Run.ID, Flow: c.Run.Flow, FlowVersion: c.Run.FlowVersion(), VersionDigest: c.Run.VersionDigest,
 			SourcePath: c.Run.SourcePath, CreateTime: timestamppb.New(c.Run.CreateTime),
 		},
 		Spec: version.Spec, Ingest: m.Ingest, Parts: m.Parts, Closing: m.Closing,
-	})
-	if outcome == store.OutcomeNone {
-		r.Targets, r.OutputDigest = nil, ""
-	}
-	for _, t := range r.GetTargets() {
-		t.Outcome = string(outcome)
-	}
-	c.Run.Receipt = r
-	c.counts = r.GetCounts()
-	c.dirty = true
-	return nil
+	}, nil
+}
+
+// partialReceipt gives a run that ends before its targets the receipt as far as it is known.
+func (c *Change) partialReceipt(task *controlv1.Task) {
+	r := receipt.Build(task)
+	r.Targets, r.OutputDigest = nil, ""
+	c.Run.Receipt, c.counts, c.dirty = r, r.GetCounts(), true
 }

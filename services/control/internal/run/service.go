@@ -116,7 +116,7 @@ func create(ctx context.Context, tx store.Tx, req Request) (store.Run, error) {
 
 // refuseDuplicate holds a lock on the pair until the transaction ends, so that what it finds stays true.
 func refuseDuplicate(ctx context.Context, tx store.Tx, pair store.Pair, force bool) error {
-	if err := tx.Lock(ctx, fmt.Sprintf("pair %s:v%d %s", pair.Flow, pair.Version, pair.SourcePath)); err != nil {
+	if err := lockPair(ctx, tx, pair); err != nil {
 		return err
 	}
 	other, err := tx.BlockingRun(ctx, pair)
@@ -129,11 +129,19 @@ func refuseDuplicate(ctx context.Context, tx store.Tx, pair store.Pair, force bo
 	if force && !other.Open() {
 		return nil
 	}
-	return &DuplicateError{
-		RunID: other.ID, State: other.State,
-		Committed: other.Outcome == store.OutcomeCommitted,
-		Unsettled: other.Outcome == store.OutcomeUnknown,
-	}
+	return duplicate(other)
+}
+
+func lockPair(ctx context.Context, tx store.Tx, pair store.Pair) error {
+	return tx.Lock(ctx, fmt.Sprintf("pair %s:v%d %s", pair.Flow, pair.Version, pair.SourcePath))
+}
+
+func pairOf(r store.Run) store.Pair {
+	return store.Pair{Flow: r.Flow, Version: r.Version, SourcePath: r.SourcePath}
+}
+
+func duplicate(of store.Run) error {
+	return &DuplicateError{RunID: of.ID, State: of.State, Outcome: of.Outcome}
 }
 
 func newRun(v store.Version, req Request, now time.Time) store.Run {
@@ -222,14 +230,20 @@ func (s *Service) Get(ctx context.Context, id string) (View, error) {
 	if err != nil {
 		return View{}, err
 	}
-	return View{Run: r, Stages: stages[id]}, nil
+	targets, err := s.db.TargetSummaries(ctx, []string{id})
+	if err != nil {
+		return View{}, err
+	}
+	return View{Run: r, Stages: stages[id], Targets: targets[id]}, nil
 }
 
-// View is a run and how far its stages are.
+// View is a run and how far its stages and targets are.
 type View struct {
 	store.Run
 	// Stages are those that have tasks, in order.
 	Stages []store.StageSummary
+	// Targets in the order of the flow; none before stage egress begins.
+	Targets []store.TargetSummary
 }
 
 // List lists runs, newest first.
@@ -246,14 +260,18 @@ func (s *Service) List(ctx context.Context, filter store.RunFilter, page store.P
 	if err != nil {
 		return nil, "", err
 	}
+	targets, err := s.db.TargetSummaries(ctx, ids)
+	if err != nil {
+		return nil, "", err
+	}
 	views = make([]View, len(runs))
 	for i, r := range runs {
-		views[i] = View{Run: r, Stages: stages[r.ID]}
+		views[i] = View{Run: r, Stages: stages[r.ID], Targets: targets[r.ID]}
 	}
 	return views, next, nil
 }
 
-// Cancel asks a run to stop and returns it as it is then: FAILED, or still SYNCING_TARGET while its target is settled.
+// Cancel asks a run to stop and returns it as it is then: FAILED, or still SYNCING_TARGET while a target is settled.
 // ErrEnded if it has ended, store.ErrNotFound if there is none. A second cancel changes nothing.
 func (s *Service) Cancel(ctx context.Context, id string) (View, error) {
 	if err := s.change(ctx, id, func(c *Change) error { return c.Cancel(ctx) }); err != nil {

@@ -141,20 +141,19 @@ func TestCreateResolvesVersionsAndAliases(t *testing.T) {
 func TestCreateRefusesADuplicateUntilItFailedOrIsForced(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
-		name           string
-		state          store.RunState
-		outcome        store.Outcome
-		plain, forced  bool // whether another run may be created
-		committed      bool
-		stillUnsettled bool
+		name          string
+		state         store.RunState
+		outcome       store.Outcome
+		plain, forced bool // whether another run may be created
 	}{
 		{name: "in flight", state: store.RunCreated},
-		{name: "succeeded", state: store.RunSucceeded, outcome: store.OutcomeCommitted, forced: true, committed: true},
-		{name: "partial", state: store.RunPartialFailed, outcome: store.OutcomeCommitted, forced: true, committed: true},
+		{name: "succeeded", state: store.RunSucceeded, outcome: store.OutcomeCommitted, forced: true},
+		{name: "partial", state: store.RunPartialFailed, outcome: store.OutcomeCommitted, forced: true},
 		{name: "failed", state: store.RunFailed, plain: true, forced: true},
 		{name: "aborted", state: store.RunFailed, outcome: store.OutcomeAborted, plain: true, forced: true},
 		{name: "crashed", state: store.RunCrashed, plain: true, forced: true},
-		{name: "unsettled", state: store.RunFailed, outcome: store.OutcomeUnknown, stillUnsettled: true},
+		{name: "committed in some targets", state: store.RunFailed, outcome: store.OutcomePartial, forced: true},
+		{name: "unsettled", state: store.RunFailed, outcome: store.OutcomeUnknown},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -175,7 +174,7 @@ func TestCreateRefusesADuplicateUntilItFailedOrIsForced(t *testing.T) {
 					require.ErrorIs(t, err, run.ErrDuplicate)
 					var duplicate *run.DuplicateError
 					require.ErrorAs(t, err, &duplicate)
-					require.Equal(t, run.DuplicateError{RunID: first.ID, State: c.state, Committed: c.committed, Unsettled: c.stillUnsettled}, *duplicate)
+					require.Equal(t, run.DuplicateError{RunID: first.ID, State: c.state, Outcome: c.outcome}, *duplicate)
 				}
 				_, err = b.Create(t.Context(), request("b"))
 				require.NoError(t, err, "another path is another pair")
@@ -250,6 +249,8 @@ func TestTheStateMachineHasNoOtherTransitions(t *testing.T) {
 		legal[[2]store.RunState{from, states[i+1]}] = true
 	}
 	legal[[2]store.RunState{store.RunSyncingTarget, store.RunPartialFailed}] = true
+	legal[[2]store.RunState{store.RunFailed, store.RunSyncingTarget}] = true // by a resume
+	legal[[2]store.RunState{store.RunCrashed, store.RunSyncingTarget}] = true
 	for _, from := range states {
 		for _, to := range states {
 			require.Equal(t, legal[[2]store.RunState{from, to}], run.Legal(from, to), "%s to %s", from, to)

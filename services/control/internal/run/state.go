@@ -7,12 +7,16 @@ import (
 	"github.com/lume-data/lume/services/control/internal/store"
 )
 
-// next is the whole state machine: the states that may follow each state. Those without an entry are final.
+// next is the whole state machine: the states that may follow each state. SUCCEEDED
+// and PARTIAL_FAILED have none: they are for ever.
 var next = map[store.RunState][]store.RunState{
 	store.RunCreated:       {store.RunSyncingSource, store.RunFailed, store.RunCrashed},
 	store.RunSyncingSource: {store.RunTransforming, store.RunFailed, store.RunCrashed},
 	store.RunTransforming:  {store.RunSyncingTarget, store.RunFailed, store.RunCrashed},
 	store.RunSyncingTarget: {store.RunSucceeded, store.RunPartialFailed, store.RunFailed, store.RunCrashed},
+	// Only a resume leads out of these, and only for a run that had reached its targets: see resume.go.
+	store.RunFailed:  {store.RunSyncingTarget},
+	store.RunCrashed: {store.RunSyncingTarget},
 }
 
 // Legal tells whether a run may go from one state to another.

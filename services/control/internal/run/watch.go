@@ -13,7 +13,7 @@ import (
 const poll = 2 * time.Second
 
 // Watch calls fn with the run as it is, then whenever the run or how far its stages are has changed, and returns nil
-// after fn has seen its final state. It skips what happens while fn is busy. It ends early with fn's error or ctx's, or
+// after fn has seen its final state; a run that is resumed after that is for another watch. It skips what happens while fn is busy. It ends early with fn's error or ctx's, or
 // with store.ErrNotFound.
 func (s *Service) Watch(ctx context.Context, id string, fn func(View) error) error {
 	// Subscribe first: what happens after the first look is then announced.
@@ -27,7 +27,7 @@ func (s *Service) Watch(ctx context.Context, id string, fn func(View) error) err
 		if err != nil {
 			return err
 		}
-		if first || v.Revision != last.Revision || !reflect.DeepEqual(v.Stages, last.Stages) {
+		if first || v.Revision != last.Revision || !reflect.DeepEqual(v.Stages, last.Stages) || !reflect.DeepEqual(v.Targets, last.Targets) {
 			if err := fn(v); err != nil {
 				return err
 			}

@@ -32,18 +32,39 @@ func (s RunState) Final() bool {
 	return false
 }
 
-// Outcome is what became of a run's rows in its target.
+// Outcome is what became of a run's rows in a target, or in its targets taken together; see [Together].
 type Outcome string
 
-// Outcomes, as in TargetReceipt.
+// Outcomes. Those of one target are as in TargetReceipt; only a run can be PARTIAL.
 const (
-	// OutcomeNone: nothing is known to have been tried.
+	// OutcomeNone: nothing is known to have been tried, or it is not decided yet.
 	OutcomeNone      Outcome = ""
 	OutcomeCommitted Outcome = "COMMITTED"
 	OutcomeAborted   Outcome = "ABORTED"
-	// OutcomeUnknown: the run has ended and its target could not be reached to settle it.
+	// OutcomeUnknown: a target could not be reached to settle it.
 	OutcomeUnknown Outcome = "UNKNOWN"
+	// OutcomePartial: some targets have committed, the others have nothing of the run.
+	OutcomePartial Outcome = "PARTIAL"
 )
+
+// Together is the outcome of a run whose targets have these: none as long as one of them is not decided.
+func Together(targets []Outcome) Outcome {
+	n := map[Outcome]int{}
+	for _, o := range targets {
+		n[o]++
+	}
+	switch {
+	case len(targets) == 0 || n[OutcomeNone] > 0:
+		return OutcomeNone
+	case n[OutcomeUnknown] > 0:
+		return OutcomeUnknown
+	case n[OutcomeAborted] == 0:
+		return OutcomeCommitted
+	case n[OutcomeCommitted] == 0:
+		return OutcomeAborted
+	}
+	return OutcomePartial
+}
 
 // Run is one execution of a version on one batch.
 type Run struct {
@@ -58,18 +79,19 @@ type Run struct {
 	Metadata []byte
 	// RequestID is the caller's; unique unless empty.
 	RequestID string
-	State     RunState
-	// Outcome of the target.
+	// ResumeRequestID is that of the last resume; empty if it had none.
+	ResumeRequestID string
+	State           RunState
+	// Outcome of the targets, once the run has ended.
 	Outcome Outcome
 	// CancelRequested is true once a cancel was asked for.
 	CancelRequested bool
-	// Uncertain is true if an attempt to load ended in a way that leaves open whether it has committed.
-	Uncertain bool
-	// Ending is set while the target is settled before the run can end; nil otherwise.
+	// Ending is set while targets are settled before the run, which was stopped, can end; nil otherwise.
 	Ending *Ending
 	// Error is set in FAILED and CRASHED.
 	Error *typev1.Error
-	// Receipt is set once the run committed, and as far as it is known when it ended otherwise after ingest.
+	// Receipt is set once the run committed, and as far as it is known when it ended otherwise after ingest. A resume takes
+	// it off.
 	Receipt *typev1.Receipt
 	// MaxParallelTasks and MaxAttempts are the version's limits, defaults filled in.
 	MaxParallelTasks, MaxAttempts int32
@@ -81,8 +103,9 @@ type Run struct {
 	EndTime time.Time
 	// Deadline is when the run is out of time.
 	Deadline time.Time
-	// SweptTime is when its staged data were deleted, RejectsSweptTime when its rejects were; zero if they were not.
-	SweptTime, RejectsSweptTime time.Time
+	// SweepTime is when its staged data began to be deleted, SweptTime when they were gone, RejectsSweptTime when its rejects
+	// were; zero if they were not.
+	SweepTime, SweptTime, RejectsSweptTime time.Time
 	// Revision grows with every write of the run.
 	Revision int64
 }
@@ -93,7 +116,7 @@ func (r Run) FlowVersion() string { return r.Flow + ":v" + strconv.Itoa(int(r.Ve
 // Open tells whether the run keeps its pair of version and source path busy: it has not ended, or is not settled.
 func (r Run) Open() bool { return !r.State.Final() || r.Outcome == OutcomeUnknown }
 
-// Ending is how a run will end once its target is settled, unless its load turns out to have committed.
+// Ending is how a run that was stopped will end once its targets are settled, unless all turn out to have committed.
 type Ending struct {
 	// State is FAILED or CRASHED.
 	State RunState
@@ -124,8 +147,11 @@ type RunReader interface {
 	// RunByRequest returns the run that was created with the request id, or ErrNotFound.
 	RunByRequest(ctx context.Context, requestID string) (Run, error)
 	// BlockingRun returns the run that makes another of the pair a duplicate: the open one if there is one, else the newest
-	// that committed. ErrNotFound if there is neither.
+	// that committed, be it in some targets only. ErrNotFound if there is neither.
 	BlockingRun(ctx context.Context, pair Pair) (Run, error)
+	// RivalRun returns a run of the same pair because of which r must not be resumed: one that is open, or that has committed,
+	// be it in some targets only, since r was created. ErrNotFound if there is none.
+	RivalRun(ctx context.Context, r Run) (Run, error)
 	// ListRuns lists newest first.
 	ListRuns(ctx context.Context, filter RunFilter, page Page) (runs []Run, next string, err error)
 	// OverdueRuns returns ids of runs that are past their deadline, not ended and not being settled, oldest first.
@@ -146,6 +172,8 @@ type RunWriter interface {
 	// UpdateRun writes everything that can change, if the run's revision is still r.Revision: ErrConflict otherwise.
 	// It returns the run as stored.
 	UpdateRun(ctx context.Context, r Run) (Run, error)
+	// BeginSweep notes that the run's data are about to be deleted, if it was not noted yet. It does not count as a change.
+	BeginSweep(ctx context.Context, id string) error
 	// MarkSwept notes that the run's data, and its rejects if asked for, were deleted. It does not count as a change.
 	MarkSwept(ctx context.Context, id string, rejects bool) error
 }

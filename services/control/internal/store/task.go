@@ -60,7 +60,7 @@ type Task struct {
 	ID    string
 	RunID string
 	Kind  TaskKind
-	// Part is the index of a MAP task's part; 0 otherwise.
+	// Part is the index of a MAP task's part, or of the target of LOAD and SETTLE in its flow; 0 otherwise.
 	Part  int32
 	State TaskState
 	// Attempt counts claims that were not given back; 0 before the first.
@@ -89,6 +89,10 @@ type Task struct {
 	Manifest *typev1.Manifest
 	// Error is the last error; nil if there was none.
 	Error *typev1.Error
+	// Uncertain is true of a LOAD task if an attempt ended in a way that leaves open whether it has committed.
+	Uncertain bool
+	// Outcome of a LOAD task is what became of the run in its target; empty until that is known. Other tasks have none.
+	Outcome Outcome
 }
 
 // Claim is the proof of a claim.
@@ -111,6 +115,16 @@ type StageSummary struct {
 	StartTime, EndTime time.Time
 }
 
+// TargetSummary is how far one target of a run is.
+type TargetSummary struct {
+	// Part is the target's index in the flow.
+	Part int32
+	// Outcome is empty until it is known.
+	Outcome Outcome
+	// StageSummary is that of the target's LOAD task alone.
+	StageSummary
+}
+
 // TaskReader reads tasks.
 type TaskReader interface {
 	// Task returns ErrNotFound if there is none of that id.
@@ -119,6 +133,8 @@ type TaskReader interface {
 	Tasks(ctx context.Context, runID string, kinds ...TaskKind) ([]Task, error)
 	// StageSummaries returns the stages that have tasks, in order, of each of the runs.
 	StageSummaries(ctx context.Context, runIDs []string) (map[string][]StageSummary, error)
+	// TargetSummaries returns the targets of each of the runs that have LOAD tasks, in order.
+	TargetSummaries(ctx context.Context, runIDs []string) (map[string][]TargetSummary, error)
 	// UnfinishedTasks counts tasks of a kind that are not DONE.
 	UnfinishedTasks(ctx context.Context, runID string, kind TaskKind) (int, error)
 	// LapsedTasks returns ids of RUNNING tasks whose lease has lapsed, oldest first.

@@ -1,6 +1,6 @@
 // Package sweep deletes from the staging store what nobody needs any more, by age: the data of runs that have ended, later
 // their rejects, what previews left, and what belongs to no run. The data of a run that is in flight or unsettled are
-// never touched.
+// never touched, and a run whose data have begun to go cannot be resumed.
 package sweep
 
 import (
@@ -17,7 +17,7 @@ import (
 
 // Config says how long things are kept. Zero fields take their defaults.
 type Config struct {
-	// Data of a run are kept this long after its end. Default 24 h.
+	// Data of a run are kept this long after its end, and as long it can be resumed. Default 24 h.
 	Data time.Duration
 	// Rejects of a run are kept this long after its end. Default 30 days.
 	Rejects time.Duration
@@ -112,7 +112,13 @@ func (s *Sweeper) runs(ctx context.Context, age time.Duration, rejects bool, swe
 		}
 		var errs []error
 		for _, r := range list {
-			err := sweep(ctx, r)
+			begun, err := s.begin(ctx, r)
+			if err == nil && !begun {
+				continue
+			}
+			if err == nil {
+				err = sweep(ctx, r)
+			}
 			if err == nil {
 				err = s.db.Update(ctx, func(tx store.Tx) error { return tx.MarkSwept(ctx, r.ID, rejects) })
 			}
@@ -122,6 +128,23 @@ func (s *Sweeper) runs(ctx context.Context, age time.Duration, rejects bool, swe
 			return err
 		}
 	}
+}
+
+// begin notes that the run's data go, under the run's lock, so that it cannot be resumed from then on. It tells whether
+// they may: not if the run was resumed since it was found.
+func (s *Sweeper) begin(ctx context.Context, found store.Run) (bool, error) {
+	var begun bool
+	err := s.db.Update(ctx, func(tx store.Tx) error {
+		r, err := tx.LockRun(ctx, found.ID)
+		if err != nil {
+			return err
+		}
+		if begun = !r.Open() && r.EndTime.Equal(found.EndTime); !begun {
+			return nil
+		}
+		return tx.BeginSweep(ctx, r.ID)
+	})
+	return begun, err
 }
 
 func prefix(runID string) string { return "runs/" + runID + "/" }

@@ -143,6 +143,82 @@ func TestALiveOrUnsettledRunLosesNothingHoweverOld(t *testing.T) {
 	require.Equal(t, before, b.keys(t))
 }
 
+// failInTarget makes a run that failed in its target and can be resumed.
+func (b bundle) failInTarget(t *testing.T, path string) string {
+	t.Helper()
+	id, _, _ := b.stage(t, path)
+	for _, kind := range []store.TaskKind{store.TaskMap, store.TaskLoad} {
+		a, err := b.tasks.Claim(t.Context(), run.NewTask(store.Run{ID: id}, kind, 0).ID, kind.Stage(), "w")
+		require.NoError(t, err)
+		claim := store.Claim{TaskID: a.Task.ID, Attempt: a.Task.Attempt, Fence: a.Task.Fence}
+		if kind == store.TaskMap {
+			require.NoError(t, b.tasks.Complete(t.Context(), claim, controltest.Mapped(a, 0, 0)))
+			continue
+		}
+		require.NoError(t, b.tasks.Fail(t.Context(), claim, &typev1.Error{Code: "NOT_FOUND", Reason: "TABLE_NOT_FOUND"}, nil))
+	}
+	return id
+}
+
+func (b bundle) resume(t *testing.T, id string) error {
+	t.Helper()
+	_, err := b.runs.Resume(t.Context(), id, "")
+	return err
+}
+
+// late lets something happen after the sweeper has found its runs.
+type late struct {
+	store.Store
+	then func()
+}
+
+func (l late) SweepableRuns(ctx context.Context, age time.Duration, rejects bool, limit int) ([]store.Run, error) {
+	runs, err := l.Store.SweepableRuns(ctx, age, rejects, limit)
+	if len(runs) > 0 {
+		l.then()
+	}
+	return runs, err
+}
+
+func TestARunThatIsResumedJustBeforeItsDataGoKeepsThem(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	id := b.failInTarget(t, "a")
+	before := b.keys(t)
+	b.clock.Advance(25 * time.Hour)
+	db := late{Store: b.db, then: func() { require.NoError(t, b.resume(t, id)) }}
+	require.NoError(t, sweep.New(db, b.files, sweep.Config{}, "x", slog.New(slog.DiscardHandler)).Once(t.Context()))
+	require.Equal(t, before, b.keys(t))
+}
+
+// hooked lets something happen before the first object goes.
+type hooked struct {
+	*staging.Store
+	first func()
+}
+
+func (h hooked) List(ctx context.Context, prefix string, fn func(staging.Object) error) error {
+	if prefix != "previews/" && prefix != "runs/" {
+		h.first()
+	}
+	return h.Store.List(ctx, prefix, fn)
+}
+
+func TestARunWhoseDataBeginToGoCannotBeResumed(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	id := b.failInTarget(t, "a")
+	b.clock.Advance(25 * time.Hour)
+	tried := 0
+	files := hooked{Store: b.files, first: func() {
+		tried++
+		require.ErrorIs(t, b.resume(t, id), run.ErrSwept)
+	}}
+	require.NoError(t, sweep.New(b.db, files, sweep.Config{}, "x", slog.New(slog.DiscardHandler)).Once(t.Context()))
+	require.Equal(t, 1, tried)
+	require.ErrorIs(t, b.resume(t, id), run.ErrSwept)
+}
+
 func TestPreviewsGoAfterAnHour(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
 	flowv1 "github.com/lume-data/lume/gen/lume/flow/v1"
@@ -168,7 +167,7 @@ func (st *step) transformed(ctx context.Context) error {
 		return err
 	}
 	if err := receipt.CheckRecords(counts); err != nil {
-		return st.Stop(ctx, store.RunCrashed, imbalance(err, typev1.Stage_STAGE_TRANSFORM))
+		return st.Stop(ctx, store.RunCrashed, run.Imbalance(err, typev1.Stage_STAGE_TRANSFORM))
 	}
 	version, err := st.s.versions.get(ctx, st.tx, st.Run.Flow, st.Run.Version)
 	if err != nil {
@@ -180,52 +179,48 @@ func (st *step) transformed(ctx context.Context) error {
 	if err := st.Move(store.RunSyncingTarget); err != nil {
 		return err
 	}
-	return st.AddTasks(ctx, run.NewTask(st.Run, store.TaskLoad, 0))
+	return st.Load(ctx, len(receipt.Targets(version.Spec)))
 }
 
-// loaded ends the run: a load has committed, or its target is settled.
+// loaded notes that a load has committed, or what its settlement has found. After the last target the run ends.
 func (st *step) loaded(ctx context.Context, manifest *typev1.Manifest) error {
-	r, outcome, err := parseReceipt(st.task, st.Run, manifest.GetLoad())
+	version, err := st.s.versions.get(ctx, st.tx, st.Run.Flow, st.Run.Version)
 	if err != nil {
 		return err
 	}
-	var rows int64
-	for _, t := range r.GetTargets() {
-		rows += t.GetWritten()
-	}
-	if err := st.finish(ctx, manifest, rows); err != nil {
+	target, err := parseTarget(st.task, receipt.Target(version.Spec, st.task.Part).GetName(), manifest.GetLoad())
+	if err != nil {
 		return err
 	}
-	if outcome == store.OutcomeAborted {
-		return st.Settle(ctx)
+	if err := st.finish(ctx, manifest, target.GetWritten()); err != nil {
+		return err
 	}
-	if err := receipt.Check(r); err != nil {
-		// Egress balances before it commits: this is a fault of the platform, found too late to keep the target untouched.
-		st.Run.Receipt = r
-		if st.Run.State.Final() {
-			return st.Commit(ctx, r)
-		}
-		return st.End(ctx, store.RunCrashed, store.OutcomeCommitted, imbalance(err, typev1.Stage_STAGE_EGRESS))
+	if err := st.Answered(ctx, st.task, store.Outcome(target.GetOutcome())); err != nil {
+		return err
 	}
-	return st.Commit(ctx, r)
+	return st.Decide(ctx)
 }
 
-// parseReceipt reads the receipt of a LOAD or SETTLE task, and what it says of the target.
-func parseReceipt(t store.Task, r store.Run, load *typev1.LoadManifest) (*typev1.Receipt, store.Outcome, error) {
-	rec := &typev1.Receipt{}
-	// A receipt may come out of a target's marker, written by an older or newer release.
-	if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal([]byte(load.GetReceiptJson()), rec); err != nil {
-		return nil, "", &ManifestError{TaskID: t.ID, Message: "receipt_json is not a receipt"}
+// parseTarget reads what the receipt of a LOAD or SETTLE task says of its target.
+func parseTarget(t store.Task, target string, load *typev1.LoadManifest) (*typev1.TargetReceipt, error) {
+	refuse := func(format string, args ...any) (*typev1.TargetReceipt, error) {
+		return nil, &ManifestError{TaskID: t.ID, Message: fmt.Sprintf(format, args...)}
 	}
-	if rec.GetRunId() != r.ID {
-		return nil, "", &ManifestError{TaskID: t.ID, Message: fmt.Sprintf("the receipt is of run %q", rec.GetRunId())}
+	r, err := run.ParseReceipt(load)
+	switch {
+	case err != nil:
+		return refuse("receipt_json is not a receipt")
+	case r.GetRunId() != t.RunID:
+		return refuse("the receipt is of run %q", r.GetRunId())
+	case len(r.GetTargets()) != 1:
+		return refuse("the receipt has %d targets, not one", len(r.GetTargets()))
+	case r.GetTargets()[0].GetTarget() != target:
+		return refuse("the receipt is of target %q, not %q", r.GetTargets()[0].GetTarget(), target)
 	}
-	if len(rec.GetTargets()) != 1 {
-		return nil, "", &ManifestError{TaskID: t.ID, Message: fmt.Sprintf("the receipt has %d targets, not one", len(rec.GetTargets()))}
+	switch outcome := store.Outcome(r.GetTargets()[0].GetOutcome()); {
+	case outcome == store.OutcomeCommitted, outcome == store.OutcomeAborted && t.Kind == store.TaskSettle:
+		return r.GetTargets()[0], nil
+	default:
+		return refuse("a %s task cannot end with target outcome %q", t.Kind, outcome)
 	}
-	outcome := store.Outcome(rec.GetTargets()[0].GetOutcome())
-	if outcome == store.OutcomeCommitted || (outcome == store.OutcomeAborted && t.Kind == store.TaskSettle) {
-		return rec, outcome, nil
-	}
-	return nil, "", &ManifestError{TaskID: t.ID, Message: fmt.Sprintf("a %s task cannot end with target outcome %q", t.Kind, outcome)}
 }

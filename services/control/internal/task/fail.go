@@ -33,10 +33,7 @@ func (st *step) fail(ctx context.Context, cause *typev1.Error, partial *typev1.R
 	st.task.Errors++
 	st.task.Error = cause
 	if st.task.Kind == store.TaskLoad {
-		if !definite(cause, partial) {
-			st.Run.Uncertain = true
-			st.Dirty()
-		}
+		st.task.Uncertain = st.task.Uncertain || !definite(cause, partial)
 		if rejects := stagedRejects(st.task, partial); rejects != nil {
 			st.task.Manifest = &typev1.Manifest{Output: &typev1.Manifest_Load{Load: &typev1.LoadManifest{Rejects: rejects}}}
 		}
@@ -44,8 +41,11 @@ func (st *step) fail(ctx context.Context, cause *typev1.Error, partial *typev1.R
 	switch {
 	case st.task.Kind == store.TaskSettle:
 		return st.failSettle(ctx)
-	case st.Run.Ending != nil:
-		return st.drop(ctx, store.TaskFailed) // the settlement decides
+	case st.Run.Ending != nil: // the settlement decides
+		if err := st.drop(ctx, store.TaskFailed); err != nil {
+			return err
+		}
+		return st.Decide(ctx)
 	case cause.GetReason() == run.ReasonDeadline && !st.Now.Before(st.Run.Deadline):
 		if err := st.drop(ctx, store.TaskFailed); err != nil {
 			return err
@@ -54,10 +54,21 @@ func (st *step) fail(ctx context.Context, cause *typev1.Error, partial *typev1.R
 	case cause.GetRetryable() && st.attemptsLeft():
 		return st.ready(ctx, st.task, st.s.backoff(st.task.Errors))
 	}
+	return st.giveUp(ctx, store.RunFailed, cause)
+}
+
+// giveUp ends a task that cannot be done. The run ends with it, but for a load: the other targets go on to their own end.
+func (st *step) giveUp(ctx context.Context, to store.RunState, cause *typev1.Error) error {
 	if err := st.drop(ctx, store.TaskFailed); err != nil {
 		return err
 	}
-	return st.Stop(ctx, endState(cause), cause)
+	switch {
+	case st.task.Kind == store.TaskLoad:
+		return st.Decide(ctx)
+	case cause.GetReason() == run.ReasonReceiptImbalance:
+		to = store.RunCrashed // a broken invariant of the platform
+	}
+	return st.Stop(ctx, to, cause)
 }
 
 // stagedRejects are the rows that the target refused in an attempt that failed, as far as they were staged: they are
@@ -93,32 +104,25 @@ func definite(cause *typev1.Error, partial *typev1.Receipt) bool {
 	return false
 }
 
-// endState is CRASHED for a broken invariant of the platform.
-func endState(cause *typev1.Error) store.RunState {
-	if cause.GetReason() == run.ReasonReceiptImbalance {
-		return store.RunCrashed
-	}
-	return store.RunFailed
-}
-
 func (st *step) attemptsLeft() bool {
 	return st.task.MaxAttempts == 0 || st.task.Attempt < st.task.MaxAttempts
 }
 
-// failSettle tries again soon while attempts are left. Then the run ends unsettled, and its target is asked now and then
-// for as long as it takes.
+// failSettle tries again soon while attempts are left. Then nobody waits for the target any more: the run can end unsettled,
+// and the target is asked now and then for as long as it takes.
 func (st *step) failSettle(ctx context.Context) error {
 	if st.task.MaxAttempts > 0 && st.task.Attempt < st.task.MaxAttempts {
 		return st.ready(ctx, st.task, st.s.backoff(st.task.Errors))
 	}
+	first := st.task.MaxAttempts > 0
 	st.task.MaxAttempts = 0
-	if err := st.ready(ctx, st.task, jitter(st.s.cfg.SettleEvery)); err != nil {
+	if err := st.ready(ctx, st.task, jitter(st.s.cfg.SettleEvery)); err != nil || !first {
 		return err
 	}
-	if st.Run.State.Final() {
-		return nil
+	if err := st.Answered(ctx, st.task, store.OutcomeUnknown); err != nil {
+		return err
 	}
-	return st.Unsettle(ctx)
+	return st.Decide(ctx)
 }
 
 // drop ends the task without a manifest.
@@ -154,12 +158,11 @@ func (s *Service) release(ctx context.Context, claim store.Claim, begun bool) er
 		return t.State == store.TaskCancelled || (t.State == store.TaskReady && t.Attempt == claim.Attempt-1)
 	}
 	return s.on(ctx, claim, released, func(st *step) error {
-		if st.task.Kind == store.TaskLoad && begun {
-			st.Run.Uncertain = true
-			st.Dirty()
-		}
-		if st.task.Kind == store.TaskLoad && st.Run.Ending != nil {
-			return st.drop(ctx, store.TaskCancelled)
+		if st.task.Kind == store.TaskLoad {
+			st.task.Uncertain = st.task.Uncertain || begun
+			if st.Run.Ending != nil {
+				return st.drop(ctx, store.TaskCancelled) // the settlement decides
+			}
 		}
 		st.task.Attempt--
 		return st.ready(ctx, st.task, 0)
@@ -173,8 +176,7 @@ func (s *Service) Lapse(ctx context.Context, taskID string) error {
 			return nil
 		}
 		if st.task.Kind == store.TaskLoad {
-			st.Run.Uncertain = true
-			st.Dirty()
+			st.task.Uncertain = true
 		}
 		switch {
 		case st.task.Kind == store.TaskSettle && !st.attemptsLeft():
@@ -186,10 +188,7 @@ func (s *Service) Lapse(ctx context.Context, taskID string) error {
 		}
 		cause := leasesExhausted(st.task)
 		st.task.Error = cause
-		if err := st.drop(ctx, store.TaskFailed); err != nil {
-			return err
-		}
-		return st.Stop(ctx, store.RunCrashed, cause)
+		return st.giveUp(ctx, store.RunCrashed, cause)
 	})
 }
 

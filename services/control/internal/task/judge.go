@@ -1,6 +1,7 @@
 package task
 
 import (
+	"slices"
 	"strconv"
 
 	flowv1 "github.com/lume-data/lume/gen/lume/flow/v1"
@@ -27,17 +28,10 @@ func judge(spec *flowv1.Flow, c *typev1.RecordCounts) *typev1.Error {
 		return fail(run.ReasonAllRowsRejected, "no record of the batch could be loaded: every record that the filter lets through was rejected",
 			look+"; then repair the batch or the flow, and run again")
 	}
-	if receipt.Target(spec).GetMode() == "replace" && c.GetRowsToWrite() == 0 && !spec.GetAllowEmpty() {
+	replaces := func(t *flowv1.Target) bool { return t.GetMode() == "replace" }
+	if slices.ContainsFunc(receipt.Targets(spec), replaces) && c.GetRowsToWrite() == 0 && !spec.GetAllowEmpty() {
 		return fail(run.ReasonEmptyReplace, "the batch has no row to write, and a replace would leave the target empty",
 			"check the batch and the filter; set allow_empty in the flow if an empty target is meant")
 	}
 	return nil
-}
-
-// imbalance is the error of a run whose records do not add up.
-func imbalance(err error, stage typev1.Stage) *typev1.Error {
-	return &typev1.Error{
-		Code: "INTERNAL", Reason: run.ReasonReceiptImbalance, Message: err.Error(), Stage: stage,
-		NextAction: "report this with the run's id: it is a fault of the platform",
-	}
 }

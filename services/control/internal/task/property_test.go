@@ -14,34 +14,12 @@ import (
 
 	flowv1 "github.com/lume-data/lume/gen/lume/flow/v1"
 	typev1 "github.com/lume-data/lume/gen/lume/type/v1"
+	"github.com/lume-data/lume/internal/receipt"
 	"github.com/lume-data/lume/services/control/internal/controltest"
 	"github.com/lume-data/lume/services/control/internal/run"
 	"github.com/lume-data/lume/services/control/internal/store"
 	"github.com/lume-data/lume/services/control/internal/task"
 )
-
-// target is a system that rows are loaded into, as far as exactly-once goes: the marker under the run's key.
-type target struct {
-	marker  string // "", COMMITTED or ABORTED
-	commits int
-}
-
-// commit is a load's COMMIT: the first marker wins.
-func (tg *target) commit() bool {
-	if tg.marker == "" {
-		tg.marker = "COMMITTED"
-		tg.commits++
-	}
-	return tg.marker == "COMMITTED"
-}
-
-// settle is a settlement's: it finds a marker or sets its own.
-func (tg *target) settle() string {
-	if tg.marker == "" {
-		tg.marker = "ABORTED"
-	}
-	return tg.marker
-}
 
 // worker holds a claim, maybe without knowing that it is stale. It lives until it has reported.
 type worker struct {
@@ -58,7 +36,9 @@ type machine struct {
 	runs    *run.Service
 	clock   *controltest.Clock
 	id      string
-	target  target
+	targets []target
+	done    map[int32]store.Task // LOAD tasks that were seen to have committed
+	resumes int
 	workers []*worker
 	final   *store.Run
 	events  int
@@ -72,6 +52,8 @@ func TestNoInterleavingBreaksARun(t *testing.T) {
 		func(*flowv1.Flow) {},
 		func(f *flowv1.Flow) { f.Columns[0].Key = true },
 		func(f *flowv1.Flow) { f.ErrorBudget = &flowv1.ErrorBudget{MaxRejectedRows: proto.Int64(1)} },
+		controltest.Targets("t0", "t1"),
+		controltest.Targets("t0", "t1", "t2"), // one has to wait
 	} {
 		controltest.Publish(t, db, controltest.Flow(fmt.Sprintf("flow%d", i), change))
 	}
@@ -85,8 +67,10 @@ func TestNoInterleavingBreaksARun(t *testing.T) {
 			ctx: t.Context(), db: db, clock: clock, runs: runs,
 			tasks: task.NewService(db, controltest.Connectors{}, task.Config{}),
 		}
+		flow := rapid.SampledFrom([]int{0, 1, 2, 3, 3, 4, 4}).Draw(rt, "flow")
+		m.targets, m.done = make([]target, []int{1, 1, 1, 2, 3}[flow]), map[int32]store.Task{}
 		r, err := runs.Create(m.ctx, run.Request{
-			FlowVersion: fmt.Sprintf("flow%d:v1", rapid.IntRange(0, 2).Draw(rt, "flow")), SourcePath: fmt.Sprintf("batch-%d", n),
+			FlowVersion: fmt.Sprintf("flow%d:v1", flow), SourcePath: fmt.Sprintf("batch-%d", n),
 		})
 		require.NoError(rt, err)
 		m.id = r.ID
@@ -108,8 +92,13 @@ func TestNoInterleavingBreaksARun(t *testing.T) {
 			"sleep":     m.sleep,
 			"reconcile": m.reconcile,
 			"cancel":    m.cancel,
+			"resume":    m.resume,
 		})
 		m.finish(rt)
+		if rapid.Bool().Draw(rt, "resume at last") && m.tryResume(rt) {
+			m.finish(rt)
+			require.Equal(rt, store.OutcomeCommitted, m.read(rt).Outcome, "with good workers a resumed run commits")
+		}
 		r, err = db.Run(m.ctx, m.id)
 		require.NoError(rt, err)
 		outcomes[fmt.Sprintf("%s %s", r.State, r.Outcome)]++
@@ -198,9 +187,14 @@ func (m *machine) heartbeat(rt *rapid.T) {
 	require.NoError(rt, err)
 	if w.a.Task.Kind == store.TaskSettle && beat.Cancel {
 		r := m.read(rt)
-		require.True(rt, r.State.Final(), "a settlement goes on")
+		task, err := m.db.Task(m.ctx, w.a.Task.ID)
+		require.NoError(rt, err)
+		require.Equal(rt, store.TaskCancelled, task.State, "a settlement goes on, in state %s", r.State)
 	}
 }
+
+// of is the target of a worker.
+func (m *machine) of(w *worker) *target { return &m.targets[w.a.Task.Part] }
 
 func (w *worker) loads() bool { return w.a.Task.Kind == store.TaskLoad }
 
@@ -210,7 +204,7 @@ func (m *machine) commit(rt *rapid.T) {
 	if !w.loads() {
 		rt.Skip("not a loader")
 	}
-	if m.target.commit() {
+	if m.of(w).commit(w.a.Task.Fence) {
 		w.committed = true
 	}
 }
@@ -218,7 +212,10 @@ func (m *machine) commit(rt *rapid.T) {
 func (m *machine) complete(rt *rapid.T) {
 	w := m.pick(rt)
 	counts := run.Manifests{Ingest: w.a.Ingest, Parts: w.a.Parts, Closing: w.a.Closing}.Counts()
-	loaded := func() *typev1.Manifest { return controltest.Loaded(&typev1.Receipt{RunId: m.id, Counts: counts}, 0) }
+	name := receipt.Target(w.a.Spec, w.a.Task.Part).GetName()
+	loaded := func() *typev1.Manifest {
+		return controltest.Loaded(&typev1.Receipt{RunId: m.id, Counts: counts}, 0, name)
+	}
 	var manifest *typev1.Manifest
 	switch w.a.Task.Kind {
 	case store.TaskStage:
@@ -229,15 +226,15 @@ func (m *machine) complete(rt *rapid.T) {
 	case store.TaskClose:
 		manifest = controltest.Closed(w.a, 1)
 	case store.TaskLoad:
-		if !w.committed && !m.target.commit() {
+		if !w.committed && !m.of(w).commit(w.a.Task.Fence) {
 			m.drop(w) // it found the aborted marker, and was fenced
 			return
 		}
 		manifest = loaded()
 	case store.TaskSettle:
 		manifest = loaded()
-		if m.target.settle() == "ABORTED" {
-			manifest = controltest.Aborted(m.id)
+		if m.of(w).settle(w.a.Task.Fence) == "ABORTED" {
+			manifest = controltest.Aborted(m.id, name)
 		}
 	}
 	m.report(rt, w, m.tasks.Complete(m.ctx, proof(w.a), manifest))
@@ -313,6 +310,31 @@ func (m *machine) cancel(rt *rapid.T) {
 	}
 }
 
+func (m *machine) resume(rt *rapid.T) { m.tryResume(rt) }
+
+// tryResume resumes the run if it can be.
+func (m *machine) tryResume(rt *rapid.T) bool {
+	r := m.read(rt)
+	loads, err := m.db.Tasks(m.ctx, m.id, store.TaskLoad)
+	require.NoError(rt, err)
+	_, err = m.runs.Resume(m.ctx, m.id, "")
+	switch {
+	case !r.State.Final():
+		require.ErrorIs(rt, err, run.ErrInFlight)
+	case r.Outcome == store.OutcomeCommitted:
+		require.ErrorIs(rt, err, run.ErrNothingToResume)
+	case len(loads) == 0:
+		require.ErrorIs(rt, err, run.ErrNotResumable)
+	default:
+		require.NoError(rt, err)
+		m.final = nil
+		m.resumes++
+		m.check(rt)
+		return true
+	}
+	return false
+}
+
 // check holds after every step.
 func (m *machine) check(rt *rapid.T) {
 	r := m.read(rt)
@@ -323,7 +345,7 @@ func (m *machine) check(rt *rapid.T) {
 	require.NoError(rt, err)
 	inFlight := 0
 	for _, t := range tasks {
-		if t.Kind == store.TaskMap && (t.State == store.TaskReady || t.State == store.TaskRunning) {
+		if (t.Kind == store.TaskMap || t.Kind == store.TaskLoad) && (t.State == store.TaskReady || t.State == store.TaskRunning) {
 			inFlight++
 		}
 		if r.State.Final() && (t.Kind != store.TaskSettle || r.Outcome != store.OutcomeUnknown) {
@@ -360,13 +382,17 @@ func (m *machine) checkEvents(rt *rapid.T, r store.Run) {
 		if m.state != "" {
 			require.True(rt, run.Legal(m.state, event.Data.State), "%s to %s", m.state, event.Data.State)
 		}
+		if m.state.Final() {
+			m.resumes--
+		}
 		m.state = event.Data.State
 	}
 	m.events = seen
+	require.Zero(rt, m.resumes, "a run that has ended goes on by a resume, and only so")
 	require.Equal(rt, r.State, m.state)
 }
 
-// checkFinal: a run that has ended never changes, but for the answer of a target that could not be asked.
+// checkFinal: a run that has ended never changes, but for the answer of a target that could not be asked, and by a resume.
 func (m *machine) checkFinal(rt *rapid.T, r store.Run) {
 	if !r.State.Final() {
 		require.Nil(rt, m.final)
@@ -386,19 +412,43 @@ func (m *machine) checkFinal(rt *rapid.T, r store.Run) {
 	m.final = &r
 }
 
-// checkTarget: what a run says of its target is true, and stays true whatever a worker does that still lives.
+// checkTarget: what a run says of its targets is true, and stays true whatever a worker does that still lives. What has
+// committed is never loaded again, and no run ends before each target has an outcome.
 func (m *machine) checkTarget(rt *rapid.T, r store.Run) {
-	require.LessOrEqual(rt, m.target.commits, 1)
+	loads, err := m.db.Tasks(m.ctx, m.id, store.TaskLoad)
+	require.NoError(rt, err)
+	var outcomes []store.Outcome
+	for _, load := range loads {
+		outcomes = append(outcomes, load.Outcome)
+		tg := m.targets[load.Part]
+		require.LessOrEqual(rt, tg.commits, 1)
+		if done, ok := m.done[load.Part]; ok {
+			require.Equal(rt, done, load, "a target that has committed is never touched")
+		}
+		switch load.Outcome {
+		case store.OutcomeCommitted:
+			require.Equal(rt, "COMMITTED", tg.marker)
+			m.done[load.Part] = load
+		case store.OutcomeAborted:
+			require.NotEqual(rt, "COMMITTED", tg.marker)
+			for _, w := range m.workers {
+				require.False(rt, w.loads() && w.a.Task.Part == load.Part && tg.takes(w.a.Task.Fence), "a loader lives that could still commit")
+			}
+		}
+	}
 	if !r.State.Final() {
+		require.Equal(rt, store.OutcomeNone, r.Outcome)
+		if len(loads) > 0 {
+			require.Equal(rt, store.OutcomeNone, store.Together(outcomes), "a run whose targets are all decided ends")
+		}
 		return
 	}
-	switch r.Outcome {
-	case store.OutcomeCommitted:
-		require.Equal(rt, "COMMITTED", m.target.marker)
-	case store.OutcomeAborted, store.OutcomeNone:
-		require.NotEqual(rt, "COMMITTED", m.target.marker)
-		for _, w := range m.workers {
-			require.False(rt, w.loads() && m.target.marker == "", "a loader lives that could still commit")
+	require.NotContains(rt, outcomes, store.OutcomeNone, "a run ended while a target was undecided")
+	require.Equal(rt, store.Together(outcomes), r.Outcome)
+	if len(loads) > 0 {
+		require.Len(rt, r.Receipt.GetTargets(), len(loads))
+		for i, t := range r.Receipt.GetTargets() {
+			require.Equal(rt, string(outcomes[i]), t.GetOutcome())
 		}
 	}
 	if r.State == store.RunSucceeded || r.State == store.RunPartialFailed {

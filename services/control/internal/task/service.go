@@ -133,8 +133,10 @@ func (s *Service) Claim(ctx context.Context, taskID string, stage typev1.Stage, 
 			return err
 		}
 		if before.Kind == store.TaskLoad && before.State == store.TaskRunning {
-			c.Run.Uncertain = true
-			c.Dirty()
+			t.Uncertain = true
+			if err := tx.UpdateTask(ctx, t, store.TaskRunning); err != nil {
+				return err
+			}
 		}
 		if c.Run.State == store.RunCreated {
 			if err := c.Move(store.RunSyncingSource); err != nil {
@@ -205,7 +207,7 @@ func (s *Service) assign(ctx context.Context, t store.Task, r store.Run) (Assign
 		Task: t, Lease: s.cfg.Lease, StagingPrefix: StagingPrefix(t), Run: r,
 		Spec: version.Spec, SourceColumns: version.SourceColumns,
 	}
-	if names := connectorsOf(t.Kind, version.Spec); len(names) > 0 {
+	if names := connectorsOf(t, version.Spec); len(names) > 0 {
 		if a.Connectors, err = s.connectors.Open(ctx, names); err != nil {
 			return Assignment{}, fmt.Errorf("open connectors of task %s: %w", t.ID, err)
 		}
@@ -231,9 +233,9 @@ func (s *Service) assign(ctx context.Context, t store.Task, r store.Run) (Assign
 	return a, nil
 }
 
-// connectorsOf are the names of the connectors that a kind of task uses.
-func connectorsOf(kind store.TaskKind, spec *flowv1.Flow) []string {
-	switch kind {
+// connectorsOf are the names of the connectors that a task uses. A load gets the secrets of its own target alone.
+func connectorsOf(t store.Task, spec *flowv1.Flow) []string {
+	switch t.Kind {
 	case store.TaskStage:
 		names := []string{spec.GetSource().GetConnector()}
 		for _, ref := range spec.GetReferences() {
@@ -241,7 +243,7 @@ func connectorsOf(kind store.TaskKind, spec *flowv1.Flow) []string {
 		}
 		return names
 	case store.TaskLoad, store.TaskSettle:
-		return []string{receipt.Target(spec).GetConnector()}
+		return []string{receipt.Target(spec, t.Part).GetConnector()}
 	}
 	return nil
 }
@@ -290,7 +292,7 @@ func stopReason(t store.Task, r store.Run, now time.Time) string {
 	case t.Kind == store.TaskSettle && t.State == store.TaskRunning:
 		return ""
 	case r.Ending != nil:
-		cause = r.Ending.Error
+		cause = t.Error // for which the load was stopped; the run may end for what another target did before
 	case t.State == store.TaskRunning && !now.Before(r.Deadline):
 		return run.ReasonDeadline
 	case t.State == store.TaskRunning:

@@ -14,6 +14,7 @@ import (
 	flowv1 "github.com/lume-data/lume/gen/lume/flow/v1"
 	typev1 "github.com/lume-data/lume/gen/lume/type/v1"
 	"github.com/lume-data/lume/internal/fault"
+	"github.com/lume-data/lume/internal/receipt"
 	"github.com/lume-data/lume/services/control/internal/controltest"
 	"github.com/lume-data/lume/services/control/internal/run"
 	"github.com/lume-data/lume/services/control/internal/store"
@@ -123,7 +124,7 @@ func (b *bundle) complete2(part int32, rejected, filtered int64) {
 func (b *bundle) load(a task.Assignment, refused int64) *typev1.Manifest {
 	b.t.Helper()
 	m := run.Manifests{Ingest: a.Ingest, Parts: a.Parts, Closing: a.Closing}
-	return controltest.Loaded(&typev1.Receipt{RunId: b.id, Counts: m.Counts()}, refused)
+	return controltest.Loaded(&typev1.Receipt{RunId: b.id, Counts: m.Counts()}, refused, receipt.Target(a.Spec, a.Task.Part).GetName())
 }
 
 func TestARunGoesThroughItsStages(t *testing.T) {

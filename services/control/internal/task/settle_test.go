@@ -209,7 +209,7 @@ func TestATargetThatCannotBeAskedLeavesTheRunUnsettled(t *testing.T) {
 	require.ErrorIs(t, err, run.ErrDuplicate)
 	var duplicate *run.DuplicateError
 	require.ErrorAs(t, err, &duplicate)
-	require.True(t, duplicate.Unsettled)
+	require.Equal(t, store.OutcomeUnknown, duplicate.Outcome)
 
 	_, err = b.try(store.TaskSettle, 0)
 	require.ErrorIs(t, err, store.ErrNotClaimable, "not so soon")
@@ -244,7 +244,7 @@ func TestAnUnsettledRunIsSettledAtLast(t *testing.T) {
 		settle := b.claim(store.TaskSettle, 0)
 		b.complete(settle, b.load(settle, 0))
 		v := b.run()
-		require.Equal(t, store.RunFailed, v.State, "a final state never changes")
+		require.Equal(t, store.RunFailed, v.State, "only a resume changes a final state")
 		require.Equal(t, store.OutcomeCommitted, v.Outcome)
 		require.Equal(t, "COMMITTED", v.Receipt.GetTargets()[0].GetOutcome())
 		require.Equal(t, run.ReasonTargetUnsettled, v.Error.GetReason())

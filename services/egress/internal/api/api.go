@@ -61,12 +61,7 @@ func (s *Server) CheckTarget(ctx context.Context, req *egressv1.CheckTargetReque
 
 // pick returns the target of a name, or the first.
 func pick(spec *flowv1.Flow, name string) (*flowv1.Target, error) {
-	targets := spec.GetTargets()
-	if spec.GetTarget() != nil {
-		targets = []*flowv1.Target{spec.GetTarget()}
-	}
-	for _, t := range targets {
-		t = receipt.Target(&flowv1.Flow{Target: t})
+	for _, t := range receipt.Targets(spec) {
 		if name == "" || t.GetName() == name {
 			return t, nil
 		}

@@ -64,9 +64,9 @@ var _ worker.Handler = (*Handler)(nil)
 
 // Handle implements worker.Handler.
 func (h *Handler) Handle(ctx context.Context, task *controlv1.Task, report worker.Reporter) (*typev1.Manifest, error) {
-	target := receipt.Target(task.GetSpec())
+	target := receipt.Target(task.GetSpec(), task.GetPart())
 	if target == nil {
-		return nil, fault.New(codes.InvalidArgument, "TARGET_NOT_FOUND", "the flow has no target")
+		return nil, fault.New(codes.InvalidArgument, "TARGET_NOT_FOUND", "the flow has no target %d", task.GetPart())
 	}
 	spec, err := TargetSpec(task.GetSpec(), target)
 	if err != nil {

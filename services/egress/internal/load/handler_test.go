@@ -60,6 +60,35 @@ func TestALoadWritesEveryPartOnceAndBalances(t *testing.T) {
 	require.Equal(t, manifest.ReceiptJson, b.text("SELECT receipt FROM _lume_runs"))
 }
 
+func TestEachTaskLoadsAndSettlesItsOwnTarget(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.part(good(0, 5)...)
+	first := b.task.Spec.GetTarget()
+	second := proto.CloneOf(first)
+	first.Name, second.Name, second.Table, second.Connector = "a", "b", "copies", "other"
+	b.task.Spec.Target, b.task.Spec.Targets = nil, []*flowv1.Target{first, second}
+
+	b.task.Part = 1
+	failed(t, b, "UNKNOWN_CONNECTOR_TYPE") // The task came with the connector of the other target alone.
+	b.task.Connectors = map[string]*controlv1.ConnectorConfig{"other": b.task.Connectors["db"]}
+	r, _ := b.handle()
+	require.Len(t, r.Targets, 1)
+	require.Equal(t, "b", r.Targets[0].Target)
+	require.Equal(t, "copies", r.Targets[0].Location)
+	require.Equal(t, "5", b.text("SELECT count(*) FROM copies"))
+	require.Equal(t, "b", b.text("SELECT group_concat(target) FROM _lume_runs"))
+
+	b.task.Part, b.task.Kind, b.task.Connectors["db"] = 0, controlv1.TaskKind_TASK_KIND_SETTLE, b.task.Connectors["other"]
+	r, _ = b.handle()
+	require.Equal(t, "a", r.Targets[0].Target)
+	require.Equal(t, receipt.Aborted, r.Targets[0].Outcome)
+	require.Equal(t, "a aborted,b committed", b.text("SELECT group_concat(x) FROM (SELECT target || ' ' || state AS x FROM _lume_runs ORDER BY target)"))
+
+	b.task.Part = 2
+	failed(t, b, "TARGET_NOT_FOUND")
+}
+
 func TestRefusedRowsBecomeRejectsWithTheirRecordsAndPlaces(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

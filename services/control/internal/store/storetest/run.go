@@ -43,7 +43,8 @@ var runTests = []test{
 		require.NoError(t, err)
 		equalRuns(t, r, got)
 		changed := f.change(t, r.ID, func(r *store.Run) {
-			r.State, r.Uncertain, r.CancelRequested = store.RunSyncingTarget, true, true
+			r.State, r.CancelRequested, r.ResumeRequestID = store.RunSyncingTarget, true, "again"
+			r.Deadline = r.CreateTime.Add(time.Hour)
 			r.Ending = &store.Ending{State: store.RunCrashed, Error: testError("A")}
 			r.Receipt = &typev1.Receipt{RunId: r.ID, Warnings: map[string]int64{"x": 1, "y": 2}}
 		})
@@ -113,10 +114,45 @@ var runTests = []test{
 		second := f.run(t, same)
 		f.change(t, second.ID, ended(store.RunPartialFailed, store.OutcomeCommitted))
 		require.Equal(t, second.ID, blocking(), "committed")
+		f.change(t, second.ID, func(r *store.Run) { r.State, r.Outcome = store.RunFailed, store.OutcomePartial })
+		require.Equal(t, second.ID, blocking(), "committed in some of its targets")
 		third := f.run(t, same) // what the caller permits
 		require.Equal(t, third.ID, blocking(), "an open one counts before one that committed")
 		f.change(t, third.ID, ended(store.RunCrashed, store.OutcomeNone))
 		require.Equal(t, second.ID, blocking())
+	}},
+	{"has no rival but one that is open, or has committed since", func(t *testing.T, f *fixture) {
+		same := func(r *store.Run) { r.SourcePath = "s3://b/rival.csv" }
+		rival := func(r store.Run) string {
+			got, err := f.RivalRun(t.Context(), r)
+			if errors.Is(err, store.ErrNotFound) {
+				return ""
+			}
+			require.NoError(t, err)
+			return got.ID
+		}
+		earlier := f.run(t, same)
+		f.change(t, earlier.ID, func(r *store.Run) {
+			ended(store.RunSucceeded, store.OutcomeCommitted)(r)
+			r.EndTime = r.CreateTime.Add(-time.Second)
+		})
+		r := f.run(t, same)
+		require.Empty(t, rival(r), "what had committed before is what it was forced over")
+		f.run(t, func(r *store.Run) { r.SourcePath = "s3://b/another.csv" })
+		f.change(t, r.ID, ended(store.RunFailed, store.OutcomePartial))
+		require.Empty(t, rival(r))
+		other := f.run(t, same)
+		require.Equal(t, other.ID, rival(r), "open")
+		f.change(t, other.ID, func(o *store.Run) { ended(store.RunFailed, store.OutcomeAborted)(o); o.EndTime = r.CreateTime })
+		require.Empty(t, rival(r))
+		for _, outcome := range []store.Outcome{store.OutcomePartial, store.OutcomeCommitted} {
+			f.change(t, other.ID, func(r *store.Run) { r.Outcome = outcome })
+			require.Equal(t, other.ID, rival(r), outcome)
+		}
+		// A run that is older, but was resumed and has committed only now.
+		f.change(t, other.ID, func(r *store.Run) { r.Outcome = store.OutcomeAborted })
+		f.change(t, earlier.ID, func(e *store.Run) { e.EndTime = r.CreateTime })
+		require.Equal(t, earlier.ID, rival(r))
 	}},
 	{"is created once per pair by many at once", func(t *testing.T, f *fixture) {
 		f.run(t, nil)
@@ -210,6 +246,17 @@ var runTests = []test{
 		require.Equal(t, []string{done.ID}, sweepable(time.Hour, false))
 		require.Equal(t, []string{done.ID}, sweepable(time.Hour, true))
 		require.Empty(t, sweepable(3*time.Hour, false))
+		begin := func() time.Time {
+			f.update(t, func(ctx context.Context, tx store.Tx) error { return tx.BeginSweep(ctx, done.ID) })
+			got, err := f.Run(t.Context(), done.ID)
+			require.NoError(t, err)
+			require.True(t, got.SweptTime.IsZero())
+			return got.SweepTime
+		}
+		begun := begin()
+		require.False(t, begun.IsZero())
+		require.Equal(t, begun, begin(), "it begins once")
+		require.Equal(t, []string{done.ID}, sweepable(time.Hour, false), "until it is done")
 		mark := func(rejects bool) {
 			f.update(t, func(ctx context.Context, tx store.Tx) error { return tx.MarkSwept(ctx, done.ID, rejects) })
 		}

@@ -304,6 +304,41 @@ var taskTests = []test{
 			require.Equal(t, store.TaskReady, task.State)
 		}
 	}},
+	{"of a target says what became of it", func(t *testing.T, f *fixture) {
+		r, other, none := f.run(t, nil), f.run(t, nil), f.run(t, nil)
+		now := f.now(t)
+		first := f.task(t, r.ID, store.TaskLoad, 0, func(task *store.Task) { task.Uncertain = true })
+		f.task(t, r.ID, store.TaskLoad, 1, func(task *store.Task) {
+			task.State, task.Attempt, task.Rows, task.StartTime, task.EndTime = store.TaskDone, 3, 40, now, now.Add(time.Second)
+			task.Outcome = store.OutcomeCommitted
+		})
+		f.task(t, r.ID, store.TaskSettle, 0, nil)
+		f.task(t, other.ID, store.TaskLoad, 0, nil)
+		got, err := f.Task(t.Context(), first.ID)
+		require.NoError(t, err)
+		require.True(t, got.Uncertain)
+		require.Equal(t, store.OutcomeNone, got.Outcome)
+		got.Uncertain, got.Outcome, got.State = false, store.OutcomeUnknown, store.TaskFailed
+		f.update(t, func(ctx context.Context, tx store.Tx) error { return tx.UpdateTask(ctx, got, store.TaskReady) })
+		got, err = f.Task(t.Context(), first.ID)
+		require.NoError(t, err)
+		require.False(t, got.Uncertain)
+		targets, err := f.TargetSummaries(t.Context(), []string{r.ID, other.ID, none.ID})
+		require.NoError(t, err)
+		egress := func(s store.StageSummary) store.StageSummary {
+			s.Stage, s.Total = typev1.Stage_STAGE_EGRESS, 1
+			return s
+		}
+		require.Equal(t, map[string][]store.TargetSummary{
+			r.ID: {
+				{Part: 0, Outcome: store.OutcomeUnknown, StageSummary: egress(store.StageSummary{})},
+				{Part: 1, Outcome: store.OutcomeCommitted, StageSummary: egress(store.StageSummary{
+					Done: 1, Attempt: 3, Rows: 40, StartTime: now, EndTime: now.Add(time.Second),
+				})},
+			},
+			other.ID: {{StageSummary: egress(store.StageSummary{})}},
+		}, targets)
+	}},
 	{"adds up to stages", func(t *testing.T, f *fixture) {
 		r := f.run(t, nil)
 		empty := f.run(t, nil)

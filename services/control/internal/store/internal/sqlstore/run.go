@@ -10,26 +10,28 @@ import (
 )
 
 const runColumns = `id, flow, version, version_digest, source_path, metadata, request_id, state, outcome, cancel_requested,
-	uncertain, ending_state, error, receipt, max_parallel_tasks, max_attempts, trace_parent, create_time, update_time,
-	end_time, deadline, swept_time, rejects_swept_time, revision`
+	ending_state, error, receipt, max_parallel_tasks, max_attempts, trace_parent, create_time, update_time,
+	end_time, deadline, swept_time, rejects_swept_time, revision, sweep_time, resume_request_id`
 
 func scanRun(row scanner) (store.Run, error) {
 	var (
-		r                                                          store.Run
-		cancel, uncertain                                          int64
-		ending                                                     string
-		failure, receipt                                           []byte
-		created, updated, ended, deadline, swept, rejectsSweptTime int64
+		r                                 store.Run
+		cancel                            int64
+		ending                            string
+		failure, receipt                  []byte
+		created, updated, ended, deadline int64
+		sweep, swept, rejectsSwept        int64
 	)
 	err := row.Scan(&r.ID, &r.Flow, &r.Version, &r.VersionDigest, &r.SourcePath, &r.Metadata, &r.RequestID, &r.State, &r.Outcome, &cancel,
-		&uncertain, &ending, &failure, &receipt, &r.MaxParallelTasks, &r.MaxAttempts, &r.TraceParent, &created, &updated,
-		&ended, &deadline, &swept, &rejectsSweptTime, &r.Revision)
+		&ending, &failure, &receipt, &r.MaxParallelTasks, &r.MaxAttempts, &r.TraceParent, &created, &updated,
+		&ended, &deadline, &swept, &rejectsSwept, &r.Revision, &sweep, &r.ResumeRequestID)
 	if err != nil {
 		return r, err
 	}
-	r.CancelRequested, r.Uncertain = cancel != 0, uncertain != 0
+	r.CancelRequested = cancel != 0
 	r.CreateTime, r.UpdateTime, r.EndTime = fromMicros(created), fromMicros(updated), fromMicros(ended)
-	r.Deadline, r.SweptTime, r.RejectsSweptTime = fromMicros(deadline), fromMicros(swept), fromMicros(rejectsSweptTime)
+	r.Deadline = fromMicros(deadline)
+	r.SweepTime, r.SweptTime, r.RejectsSweptTime = fromMicros(sweep), fromMicros(swept), fromMicros(rejectsSwept)
 	cause, err := decode[typev1.Error](failure)
 	if err != nil {
 		return r, err
@@ -67,8 +69,16 @@ func (r reader) RunByRequest(ctx context.Context, requestID string) (store.Run, 
 // BlockingRun implements [store.RunReader].
 func (r reader) BlockingRun(ctx context.Context, p store.Pair) (store.Run, error) {
 	return one(ctx, r.conn, "find duplicate run", scanRun, "SELECT "+runColumns+` FROM runs
-		WHERE flow = ? AND version = ? AND source_digest = ? AND (open = 1 OR outcome = 'COMMITTED')
+		WHERE flow = ? AND version = ? AND source_digest = ? AND (open = 1 OR outcome IN ('COMMITTED', 'PARTIAL'))
 		ORDER BY open DESC, id DESC LIMIT 1`, p.Flow, p.Version, sourceDigest(p.SourcePath))
+}
+
+// RivalRun implements [store.RunReader].
+func (r reader) RivalRun(ctx context.Context, of store.Run) (store.Run, error) {
+	return one(ctx, r.conn, "find a run in the way", scanRun, "SELECT "+runColumns+` FROM runs
+		WHERE flow = ? AND version = ? AND source_digest = ? AND id <> ?
+			AND (open = 1 OR (outcome IN ('COMMITTED', 'PARTIAL') AND end_time >= ?))
+		ORDER BY open DESC, id DESC LIMIT 1`, of.Flow, of.Version, sourceDigest(of.SourcePath), of.ID, micros(of.CreateTime))
 }
 
 // ListRuns implements [store.RunReader].
@@ -176,12 +186,12 @@ func (t *tx) CreateRun(ctx context.Context, r store.Run) (store.Run, error) {
 		return r, err
 	}
 	r.CreateTime, r.UpdateTime, r.Revision = now, now, 1
-	n, err := t.exec(ctx, "create run", "INSERT INTO runs (source_digest, open, "+runColumns+`)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+	n, err := t.exec(ctx, "create run", "INSERT INTO runs (source_digest, open, uncertain, "+runColumns+`)
+		VALUES (?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
 		sourceDigest(r.SourcePath), flag(r.Open()),
 		r.ID, r.Flow, r.Version, r.VersionDigest, r.SourcePath, r.Metadata, r.RequestID, string(r.State), string(r.Outcome), flag(r.CancelRequested),
-		flag(r.Uncertain), ending, failure, receipt, r.MaxParallelTasks, r.MaxAttempts, r.TraceParent, micros(r.CreateTime), micros(r.UpdateTime),
-		micros(r.EndTime), micros(r.Deadline), micros(r.SweptTime), micros(r.RejectsSweptTime), r.Revision)
+		ending, failure, receipt, r.MaxParallelTasks, r.MaxAttempts, r.TraceParent, micros(r.CreateTime), micros(r.UpdateTime),
+		micros(r.EndTime), micros(r.Deadline), micros(r.SweptTime), micros(r.RejectsSweptTime), r.Revision, micros(r.SweepTime), r.ResumeRequestID)
 	if err != nil {
 		return r, err
 	}
@@ -218,11 +228,11 @@ func (t *tx) UpdateRun(ctx context.Context, r store.Run) (store.Run, error) {
 		return r, err
 	}
 	n, err := t.exec(ctx, "update run", `
-		UPDATE runs SET state = ?, outcome = ?, open = ?, cancel_requested = ?, uncertain = ?, ending_state = ?, error = ?,
-			receipt = ?, update_time = ?, end_time = ?, revision = revision + 1
+		UPDATE runs SET state = ?, outcome = ?, open = ?, cancel_requested = ?, ending_state = ?, error = ?,
+			receipt = ?, update_time = ?, end_time = ?, deadline = ?, resume_request_id = ?, revision = revision + 1
 		WHERE id = ? AND revision = ?`,
-		string(r.State), string(r.Outcome), flag(r.Open()), flag(r.CancelRequested), flag(r.Uncertain), ending, failure,
-		receipt, micros(now), micros(r.EndTime), r.ID, r.Revision)
+		string(r.State), string(r.Outcome), flag(r.Open()), flag(r.CancelRequested), ending, failure,
+		receipt, micros(now), micros(r.EndTime), micros(r.Deadline), r.ResumeRequestID, r.ID, r.Revision)
 	if err != nil {
 		return r, err
 	}
@@ -233,6 +243,16 @@ func (t *tx) UpdateRun(ctx context.Context, r store.Run) (store.Run, error) {
 	r.Revision++
 	t.touch(r.ID)
 	return roundRun(r), nil
+}
+
+// BeginSweep implements [store.RunWriter].
+func (t *tx) BeginSweep(ctx context.Context, id string) error {
+	now, err := t.Now(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = t.exec(ctx, "begin to sweep run", "UPDATE runs SET sweep_time = ? WHERE id = ? AND sweep_time = 0", micros(now), id)
+	return err
 }
 
 // MarkSwept implements [store.RunWriter].

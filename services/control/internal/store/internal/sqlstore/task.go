@@ -11,7 +11,7 @@ import (
 )
 
 const taskColumns = `id, run_id, kind, part, state, attempt, max_attempts, errors, fence, worker, lease_until, row_count,
-	ready_time, wake_time, wakes, start_time, end_time, input, manifest, error`
+	ready_time, wake_time, wakes, start_time, end_time, input, manifest, error, uncertain, outcome`
 
 // kindOrder sorts tasks of one run.
 var kindOrder = map[store.TaskKind]int{
@@ -22,15 +22,17 @@ func scanTask(row scanner) (store.Task, error) {
 	var (
 		t                                store.Task
 		lease, ready, wake, start, ended int64
+		uncertain                        int64
 		input, manifest, failure         []byte
 	)
 	err := row.Scan(&t.ID, &t.RunID, &t.Kind, &t.Part, &t.State, &t.Attempt, &t.MaxAttempts, &t.Errors, &t.Fence, &t.Worker, &lease, &t.Rows,
-		&ready, &wake, &t.Wakes, &start, &ended, &input, &manifest, &failure)
+		&ready, &wake, &t.Wakes, &start, &ended, &input, &manifest, &failure, &uncertain, &t.Outcome)
 	if err != nil {
 		return t, err
 	}
 	t.LeaseUntil, t.ReadyTime, t.WakeTime = fromMicros(lease), fromMicros(ready), fromMicros(wake)
 	t.StartTime, t.EndTime = fromMicros(start), fromMicros(ended)
+	t.Uncertain = uncertain != 0
 	if t.Input, err = decode[typev1.StagedPart](input); err != nil {
 		return t, err
 	}
@@ -123,6 +125,41 @@ func merge(a, b store.StageSummary) store.StageSummary {
 	return a
 }
 
+// TargetSummaries implements [store.TaskReader].
+func (r reader) TargetSummaries(ctx context.Context, runIDs []string) (map[string][]store.TargetSummary, error) {
+	out := make(map[string][]store.TargetSummary, len(runIDs))
+	for len(runIDs) > 0 {
+		n := min(len(runIDs), summaryChunk)
+		if err := r.targetSummaries(ctx, runIDs[:n], out); err != nil {
+			return nil, err
+		}
+		runIDs = runIDs[n:]
+	}
+	return out, nil
+}
+
+func (r reader) targetSummaries(ctx context.Context, runIDs []string, out map[string][]store.TargetSummary) error {
+	type target struct {
+		runID string
+		store.TargetSummary
+	}
+	list, err := all(ctx, r.conn, "sum up targets", func(row scanner) (target, error) {
+		s := target{TargetSummary: store.TargetSummary{StageSummary: store.StageSummary{Stage: typev1.Stage_STAGE_EGRESS, Total: 1}}}
+		var start, end int64
+		err := row.Scan(&s.runID, &s.Part, &s.Outcome, &s.Done, &s.Attempt, &s.Rows, &start, &end)
+		s.StartTime, s.EndTime = fromMicros(start), fromMicros(end)
+		return s, err
+	}, `SELECT run_id, part, outcome, CASE WHEN state = 'DONE' THEN 1 ELSE 0 END, attempt, row_count, start_time, end_time
+		FROM tasks WHERE kind_order = 4 AND run_id IN (`+marks(len(runIDs))+`) ORDER BY run_id, part`, anys(runIDs)...)
+	if err != nil {
+		return err
+	}
+	for _, s := range list {
+		out[s.runID] = append(out[s.runID], s.TargetSummary)
+	}
+	return nil
+}
+
 // UnfinishedTasks implements [store.TaskReader].
 func (r reader) UnfinishedTasks(ctx context.Context, runID string, kind store.TaskKind) (int, error) {
 	var n int
@@ -159,10 +196,10 @@ func (t *tx) CreateTasks(ctx context.Context, tasks []store.Task) error {
 			return err
 		}
 		n, err := t.exec(ctx, "create task", "INSERT INTO tasks (kind_order, "+taskColumns+`)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
 			kindOrder[task.Kind], task.ID, task.RunID, string(task.Kind), task.Part, string(task.State), task.Attempt, task.MaxAttempts, task.Errors,
 			task.Fence, task.Worker, micros(task.LeaseUntil), task.Rows, micros(task.ReadyTime), micros(task.WakeTime), task.Wakes,
-			micros(task.StartTime), micros(task.EndTime), input, manifest, failure)
+			micros(task.StartTime), micros(task.EndTime), input, manifest, failure, flag(task.Uncertain), string(task.Outcome))
 		if err != nil {
 			return err
 		}
@@ -238,11 +275,12 @@ func (t *tx) UpdateTask(ctx context.Context, task store.Task, from store.TaskSta
 	}
 	n, err := t.exec(ctx, "update task", `
 		UPDATE tasks SET state = ?, attempt = ?, max_attempts = ?, errors = ?, worker = ?, lease_until = ?, row_count = ?,
-			ready_time = ?, wake_time = ?, wakes = ?, end_time = ?, manifest = ?, error = ?
+			ready_time = ?, wake_time = ?, wakes = ?, end_time = ?, manifest = ?, error = ?,
+			uncertain = ?, outcome = ?
 		WHERE id = ? AND state = ? AND fence = ?`,
 		string(task.State), task.Attempt, task.MaxAttempts, task.Errors, task.Worker, micros(task.LeaseUntil), task.Rows,
 		micros(task.ReadyTime), micros(task.WakeTime), task.Wakes, micros(task.EndTime), manifest, failure,
-		task.ID, string(from), task.Fence)
+		flag(task.Uncertain), string(task.Outcome), task.ID, string(from), task.Fence)
 	if err != nil {
 		return err
 	}
