@@ -2,8 +2,6 @@ package databricks
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"net/http"
 	"regexp"
@@ -11,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/lume-data/lume/connector"
+	"github.com/lume-data/lume/connector/internal/dial"
 )
 
 // errFenced says that the marker is not `writing` any more: the run has been settled or committed by another.
@@ -85,14 +84,8 @@ func wireError(err, cause error, status int) error {
 		}
 		return e
 	}
-	var (
-		certificate *tls.CertificateVerificationError
-		authority   x509.UnknownAuthorityError
-		hostname    x509.HostnameError
-		record      tls.RecordHeaderError
-	)
 	switch {
-	case errors.As(cause, &certificate), errors.As(cause, &authority), errors.As(cause, &hostname), errors.As(cause, &record):
+	case dial.IsTLS(cause):
 		return fail(connector.KindInvalid, "TLS_FAILED", "the host's certificate is not that of a trusted workspace, or it does not speak TLS", "check the connector's host")
 	case status == http.StatusUnauthorized || status == http.StatusForbidden || status == http.StatusBadRequest:
 		return fail(connector.KindUnauthenticated, "AUTHENTICATION_FAILED", "the workspace does not accept the connector's credential for this warehouse",
