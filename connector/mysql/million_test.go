@@ -8,8 +8,8 @@ import (
 
 // Not parallel: the heap is that of the whole process.
 func TestAMillionRowsPassInLittleMemory(t *testing.T) { //nolint:paralleltest // See above.
-	db := database(t)
-	loadtest.LoadMillion(t, db.Link, spec("", "t", nil))
-	loadtest.ReadMillion(t, db.Link, "SELECT id, v FROM t ORDER BY id")
-	loadtest.NoSessions(t, db.Sessions)
+	b, rows := setup(t), loadtest.Million{Width: 100}
+	rows.Load(t, b.link, spec("", "t", nil))
+	rows.Read(t, connect(t, b.server, nil), "SELECT id, v FROM t ORDER BY id")
+	b.noSessions()
 }

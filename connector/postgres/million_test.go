@@ -8,8 +8,8 @@ import (
 
 // Not parallel: the heap is that of the whole process.
 func TestAMillionRowsPassInLittleMemory(t *testing.T) { //nolint:paralleltest // See above.
-	db := database(t)
-	loadtest.LoadMillion(t, db.Link, spec("", "t", nil))
-	loadtest.ReadMillion(t, db.Link, "SELECT id, v FROM t ORDER BY id")
+	db, rows := database(t), loadtest.Million{Width: 100}
+	rows.Load(t, db.Link, spec("", "t", nil))
+	rows.Read(t, db.Link, "SELECT id, v FROM t ORDER BY id")
 	loadtest.NoSessions(t, db.Sessions)
 }

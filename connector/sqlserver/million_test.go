@@ -62,9 +62,9 @@ func elsewhere(t *testing.T) system {
 
 // Not parallel: the heap is that of the whole process.
 func TestAMillionRowsPassInLittleMemory(t *testing.T) { //nolint:paralleltest // See above.
-	b := setupIn(t, elsewhere(t))
-	loadtest.LoadMillion(t, b.link, target(connector.Append, "t", nil))
-	loadtest.ReadMillion(t, b.link, "SELECT [id], [v] FROM [dbo].[t] ORDER BY [id]")
+	b, rows := setupIn(t, elsewhere(t)), loadtest.Million{Width: 100}
+	rows.Load(t, b.link, target(connector.Append, "t", nil))
+	rows.Read(t, b.link, "SELECT [id], [v] FROM [dbo].[t] ORDER BY [id]")
 	loadtest.NoSessions(t, func() (n int) {
 		require.NoError(t, b.db.QueryRow("SELECT COUNT(*) FROM sys.dm_exec_sessions WHERE program_name LIKE N'lume/%' AND database_id = DB_ID()").Scan(&n))
 		return n
