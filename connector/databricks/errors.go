@@ -36,15 +36,8 @@ var (
 
 // coded turns the driver's errors into ones that a client may see; the context's own and coded ones pass.
 func (s *session) coded(ctx context.Context, err error) error {
-	if err == nil {
-		return nil
-	}
-	var known *connector.Error
-	if errors.As(err, &known) {
-		return known
-	}
-	if ctx.Err() != nil {
-		return ctx.Err()
+	if passing, ok := connector.Passes(ctx, err); ok {
+		return passing
 	}
 	text := err.Error()
 	class, state := "", ""

@@ -137,15 +137,11 @@ func connectError(ctx context.Context, err error) error {
 // coded turns any error of an operation into one that a client may see; what is coded already, ended contexts and
 // sentinels pass.
 func coded(ctx context.Context, err error) error {
-	if err == nil {
-		return nil
-	}
-	var known *connector.Error
-	if errors.As(err, &known) || errors.Is(err, connector.ErrAborted) {
+	if errors.Is(err, connector.ErrAborted) {
 		return err
 	}
-	if ctx.Err() != nil {
-		return ctx.Err()
+	if passing, ok := connector.Passes(ctx, err); ok {
+		return passing
 	}
 	if e, ok := serverError(err); ok {
 		return numberError(e, err)
