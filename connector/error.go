@@ -1,6 +1,7 @@
 package connector
 
 import (
+	"context"
 	"errors"
 	"fmt"
 )
@@ -82,4 +83,19 @@ var codeByKind = map[Kind]uint32{
 	KindNotFound:        5,
 	KindConflict:        9,
 	KindUnavailable:     14,
+}
+
+// Passes returns the error of an operation if there is nothing to code in it, whatever a driver's error is: none, one that is coded,
+// or that of the operation's context, if it has ended. ok is false for all others.
+func Passes(ctx context.Context, err error) (_ error, ok bool) {
+	var coded *Error
+	switch {
+	case err == nil:
+		return nil, true
+	case errors.As(err, &coded):
+		return err, true
+	case ctx.Err() != nil:
+		return ctx.Err(), true
+	}
+	return nil, false
 }

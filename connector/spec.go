@@ -45,8 +45,12 @@ type Spec struct {
 	// ObjectStore is true if sources are objects and targets are prefixes.
 	ObjectStore bool
 	// Query is the syntax of the source's queries; nil if it is an object store.
-	Query  *QuerySyntax
-	Fields []Field
+	Query *QuerySyntax
+	// SourcePath returns the one form of a batch's URI, by which runs of it are known, or an *[Error] if the connector can have no
+	// such batch or the URI holds a secret, which no error repeats. It uses settings alone: nothing is connected to. nil if a batch
+	// has one spelling.
+	SourcePath func(settings Config, path string) (string, error)
+	Fields     []Field
 }
 
 // Field returns the field of that name.

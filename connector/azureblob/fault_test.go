@@ -3,15 +3,12 @@ package azureblob_test
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"log"
 	"net/http"
 	"net/http/httptest"
-	"net/http/httputil"
 	"net/url"
 	"strings"
 	"sync/atomic"
@@ -27,48 +24,13 @@ import (
 	"github.com/lume-data/lume/test/server"
 )
 
-// proxy stands before a real server. answer may answer a request itself or change it, reply may change the reply to it.
-type proxy struct {
-	*httptest.Server
-	answer func(w http.ResponseWriter, r *http.Request) bool
-	reply  func(*http.Response) error
-}
-
-func newProxy(t *testing.T, srv *server.AzureBlob) *proxy {
+func newProxy(t *testing.T, srv *server.AzureBlob) *connectortest.Proxy {
 	t.Helper()
-	upstream, err := url.Parse(srv.Endpoint)
-	require.NoError(t, err)
-	p := &proxy{}
-	transport := &http.Transport{DisableCompression: true}
-	forward := &httputil.ReverseProxy{
-		Transport: transport,
-		Rewrite: func(r *httputil.ProxyRequest) {
-			r.Out.URL.Scheme, r.Out.URL.Host, r.Out.Host = upstream.Scheme, upstream.Host, ""
-		},
-		ModifyResponse: func(r *http.Response) error {
-			if p.reply == nil {
-				return nil
-			}
-			return p.reply(r)
-		},
-		ErrorHandler: func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
-		ErrorLog:     log.New(io.Discard, "", 0),
-	}
-	p.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if p.answer != nil && p.answer(w, r) {
-			return
-		}
-		forward.ServeHTTP(w, r)
-	}))
-	t.Cleanup(func() {
-		p.Close()
-		transport.CloseIdleConnections()
-	})
-	return p
+	return connectortest.NewProxy(t, srv.Endpoint, false)
 }
 
 // through opens a connector that reaches a server through a proxy.
-func through(t *testing.T, srv *server.AzureBlob, p *proxy) connector.Connector {
+func through(t *testing.T, srv *server.AzureBlob, p *connectortest.Proxy) connector.Connector {
 	t.Helper()
 	upstream, err := url.Parse(srv.Endpoint)
 	require.NoError(t, err)
@@ -87,63 +49,29 @@ func stepOf(r *http.Request) string {
 	return r.URL.Query().Get("comp")
 }
 
-var spec = connector.TargetSpec{Name: "main", Prefix: "out", Mode: connector.Append, Format: "csv", Columns: []connector.Column{
-	{Name: "id", Type: connector.Type{Name: connector.TypeInt64}}, {Name: "name", Type: connector.Type{Name: connector.TypeString}},
-}}
+var spec = connectortest.FaultSpec()
 
-// wide are rows that do not compress and need several blocks.
-func wide(t *testing.T, megabytes int) []connectortest.Row {
-	t.Helper()
-	rows := make([]connectortest.Row, megabytes)
-	for i := range rows {
-		noise := make([]byte, 1<<19)
-		_, err := rand.Read(noise)
-		require.NoError(t, err)
-		rows[i] = connectortest.Values(fmt.Sprint(i), hex.EncodeToString(noise))
-	}
-	return rows
-}
-
-func TestABodyThatIsCutIsReadOn(t *testing.T) {
+func TestObjectFaults(t *testing.T) {
 	t.Parallel()
-	srv := server.StartAzureBlob(t)
-	content := make([]byte, 3<<20)
-	_, err := rand.Read(content)
-	require.NoError(t, err)
-	put(t, srv, "cut.bin", string(content))
-	p := newProxy(t, srv)
-	var gets atomic.Int64
-	p.reply = func(r *http.Response) error {
-		if r.Request.Method == http.MethodGet && strings.HasSuffix(r.Request.URL.Path, "/cut.bin") && gets.Add(1) <= 3 {
-			r.Body = struct {
-				io.Reader
-				io.Closer
-			}{io.MultiReader(io.LimitReader(r.Body, 500_000), cut{}), r.Body}
+	connectortest.ObjectFaults(t, func(t *testing.T) connectortest.FaultyStore {
+		t.Helper()
+		srv := server.StartAzureBlob(t)
+		p := newProxy(t, srv)
+		return connectortest.FaultyStore{
+			Proxy: p, Parallel: 3,
+			Open:    func(t *testing.T) connector.Connector { return through(t, srv, p) },
+			Put:     func(t *testing.T, key, content string) { put(t, srv, key, content) },
+			URI:     func(key string) string { return "azblob://" + srv.Container + "/" + key },
+			Objects: func(t *testing.T, prefix string) map[string][]byte { return objects(t, srv, prefix) },
+			Uploads: func(t *testing.T, prefix string) []string { return uploads(t, srv, prefix) },
+			Busy:    func(w http.ResponseWriter) { refuse(w, http.StatusServiceUnavailable, "ServerBusy") },
+			Part:    func(r *http.Request) bool { return stepOf(r) == "block" },
+			Begin: func(t *testing.T, key string) {
+				_, err := srv.Client(t).NewBlockBlobClient(key).StageBlock(t.Context(), "YWE=", streaming.NopCloser(strings.NewReader("half")), nil)
+				require.NoError(t, err)
+			},
 		}
-		return nil
-	}
-	require.True(t, bytes.Equal(content, []byte(get(t, through(t, srv, p), "azblob://"+srv.Container+"/cut.bin"))))
-	require.EqualValues(t, 4, gets.Load())
-}
-
-type cut struct{}
-
-func (cut) Read([]byte) (int, error) { return 0, errors.New("cut") }
-
-func TestPassingErrorsAreTriedAgain(t *testing.T) {
-	t.Parallel()
-	srv := server.StartAzureBlob(t)
-	put(t, srv, "a.csv", "content")
-	p := newProxy(t, srv)
-	var n atomic.Int64
-	p.answer = func(w http.ResponseWriter, _ *http.Request) bool {
-		if n.Add(1)%2 == 1 {
-			refuse(w, http.StatusServiceUnavailable, "ServerBusy")
-			return true
-		}
-		return false
-	}
-	require.Equal(t, "content", get(t, through(t, srv, p), "azblob://"+srv.Container+"/a.csv"))
+	})
 }
 
 func TestRetriesAreBoundedAndCancelled(t *testing.T) {
@@ -175,31 +103,13 @@ func TestRetriesAreBoundedAndCancelled(t *testing.T) {
 	requireReason(t, stat(t.Context(), patient.URL), "STORE_UNAVAILABLE")
 }
 
-// The store has written a marker, and its answer is lost: what the client sends again is refused, and is still its own.
-func TestAMarkerWhoseAnswerIsLostIsFound(t *testing.T) {
-	t.Parallel()
-	srv := server.StartAzureBlob(t)
-	p := newProxy(t, srv)
-	var lost atomic.Int64
-	p.reply = func(r *http.Response) error {
-		if r.Request.Method == http.MethodPut && strings.HasSuffix(r.Request.URL.Path, "/_metadata.json") && lost.Add(1) == 1 {
-			require.Equal(t, http.StatusCreated, r.StatusCode)
-			return errors.New("lost")
-		}
-		return nil
-	}
-	connectortest.Fill(t, through(t, srv, p).(connector.Target), spec, []connectortest.Row{connectortest.Values("1", "x")})
-	require.EqualValues(t, 2, lost.Load(), "it was sent twice")
-	require.Len(t, objects(t, srv, "out/"), 2)
-}
-
-// So is a data object whose list of blocks was committed without an answer.
+// A list of blocks was committed, and the answer is lost: what the client sends again is refused, and is still its own.
 func TestABlockListWhoseAnswerIsLostIsFound(t *testing.T) {
 	t.Parallel()
 	srv := server.StartAzureBlob(t)
 	p := newProxy(t, srv)
 	var lost atomic.Int64
-	p.reply = func(r *http.Response) error {
+	p.Reply = func(r *http.Response) error {
 		if stepOf(r.Request) == "blocklist" && lost.Add(1) == 1 {
 			require.Equal(t, http.StatusCreated, r.StatusCode)
 			return errors.New("lost")
@@ -215,7 +125,7 @@ func TestANameThatIsTakenFailsTheLoad(t *testing.T) {
 	t.Parallel()
 	srv := server.StartAzureBlob(t)
 	p := newProxy(t, srv)
-	p.answer = func(_ http.ResponseWriter, r *http.Request) bool {
+	p.Answer = func(_ http.ResponseWriter, r *http.Request) bool {
 		if stepOf(r) == "blocklist" {
 			_, key, _ := strings.Cut(r.URL.Path, srv.Container+"/")
 			put(t, srv, key, "theirs")
@@ -230,7 +140,7 @@ func TestABlockThatChangesOnItsWayIsRefused(t *testing.T) {
 	t.Parallel()
 	srv := server.StartAzureBlob(t)
 	p := newProxy(t, srv)
-	p.answer = func(_ http.ResponseWriter, r *http.Request) bool {
+	p.Answer = func(_ http.ResponseWriter, r *http.Request) bool {
 		if stepOf(r) == "block" {
 			body, err := io.ReadAll(r.Body)
 			if err == nil && len(body) > 0 {
@@ -273,48 +183,6 @@ func (noRejects) Next(context.Context) (connector.Reject, error) { return connec
 
 func (noRejects) Close() error { return nil }
 
-func TestLargeObjectsAreUploadedInBlocksAndLeftoversSwept(t *testing.T) {
-	t.Parallel()
-	srv := server.StartAzureBlob(t)
-	p := newProxy(t, srv)
-	var blocks, parallel, most atomic.Int64
-	p.answer = func(_ http.ResponseWriter, r *http.Request) bool {
-		if stepOf(r) == "block" {
-			blocks.Add(1)
-			if now := parallel.Add(1); now > most.Load() {
-				most.Store(now)
-			}
-		}
-		return false
-	}
-	p.reply = func(r *http.Response) error {
-		if stepOf(r.Request) == "block" {
-			parallel.Add(-1)
-		}
-		return nil
-	}
-	target := through(t, srv, p).(connector.Target)
-	connectortest.Fill(t, target, spec, wide(t, 40))
-	require.GreaterOrEqual(t, blocks.Load(), int64(5))
-	require.LessOrEqual(t, most.Load(), int64(3))
-	require.Empty(t, uploads(t, srv, "out/"))
-
-	// A worker was killed in the middle of an upload; the run is given up.
-	folder := "out/run_id=run_killed/"
-	_, err := srv.Client(t).NewBlockBlobClient(folder+"mapped/part-00000-1-1-aa.csv").
-		StageBlock(t.Context(), "YWE=", streaming.NopCloser(strings.NewReader("half")), nil)
-	require.NoError(t, err)
-	put(t, srv, folder+"mapped/part-00001-1-1-aa.csv", "left")
-	require.NotEmpty(t, uploads(t, srv, "out/"))
-	out, err := target.Settle(t.Context(), connector.Settlement{RunID: "run_killed", FlowVersion: "flow:v1", Fence: 5, Target: spec})
-	require.NoError(t, err)
-	require.False(t, out.Committed)
-	require.Empty(t, uploads(t, srv, "out/"))
-	left := objects(t, srv, folder)
-	require.Len(t, left, 1)
-	require.Contains(t, left, "_metadata.json")
-}
-
 // A run is given up while a worker that is thought dead still uploads: it finds that, and nothing of it stays.
 func TestAnUploadThatWasSweptEndsAborted(t *testing.T) {
 	t.Parallel()
@@ -322,7 +190,7 @@ func TestAnUploadThatWasSweptEndsAborted(t *testing.T) {
 	p := newProxy(t, srv)
 	target := through(t, srv, p).(connector.Target)
 	var settled atomic.Bool
-	p.answer = func(_ http.ResponseWriter, r *http.Request) bool {
+	p.Answer = func(_ http.ResponseWriter, r *http.Request) bool {
 		if stepOf(r) == "blocklist" && settled.CompareAndSwap(false, true) {
 			out, err := target.Settle(t.Context(), connector.Settlement{RunID: "run_swept", FlowVersion: "flow:v1", Fence: 5, Target: spec})
 			if err != nil || out.Committed {
@@ -343,7 +211,7 @@ func TestACancelledUploadEndsAtOnceAndLeavesNothing(t *testing.T) {
 	srv := server.StartAzureBlob(t)
 	p := newProxy(t, srv)
 	ctx, cancel := context.WithCancel(t.Context())
-	p.answer = func(_ http.ResponseWriter, r *http.Request) bool {
+	p.Answer = func(_ http.ResponseWriter, r *http.Request) bool {
 		if stepOf(r) == "blocklist" {
 			cancel()
 			// A server hears of a client that has gone once it has read the request.
@@ -370,44 +238,31 @@ func refuse(w http.ResponseWriter, status int, code string) {
 
 func TestErrorsOfTheStoreAreCodedAndShowNothing(t *testing.T) {
 	t.Parallel()
-	for code, tt := range map[string]struct {
-		status int
-		reason string
-		kind   connector.Kind
-	}{
-		"ContainerNotFound":                  {404, "CONTAINER_NOT_FOUND", connector.KindNotFound},
-		"AuthenticationFailed":               {403, "CREDENTIALS_REFUSED", connector.KindUnauthenticated},
-		"AuthorizationFailure":               {403, "CREDENTIALS_REFUSED", connector.KindUnauthenticated},
-		"InvalidAuthenticationInfo":          {401, "CREDENTIALS_REFUSED", connector.KindUnauthenticated},
-		"KeyBasedAuthenticationNotPermitted": {403, "KEY_ACCESS_DISABLED", connector.KindUnauthenticated},
-		"AuthorizationPermissionMismatch":    {403, "PERMISSION_DENIED", connector.KindPermission},
-		"AuthorizationSourceIPMismatch":      {403, "PERMISSION_DENIED", connector.KindPermission},
-		"AccountIsDisabled":                  {403, "PERMISSION_DENIED", connector.KindPermission},
-		"BlobArchived":                       {409, "OBJECT_ARCHIVED", connector.KindConflict},
-		"LeaseIdMissing":                     {412, "OBJECT_LEASED", connector.KindConflict},
-		"BlobImmutableDueToPolicy":           {409, "OBJECT_IMMUTABLE", connector.KindConflict},
-		"ContainerBeingDeleted":              {409, "STORE_UNAVAILABLE", connector.KindUnavailable},
-		"OperationTimedOut":                  {500, "STORE_UNAVAILABLE", connector.KindUnavailable},
-		"ServerBusy":                         {503, "STORE_UNAVAILABLE", connector.KindUnavailable},
-		"InvalidInput":                       {400, "STORE_REFUSED_REQUEST", connector.KindInvalid},
-		"InvalidBlobType":                    {409, "STORE_REFUSED_REQUEST", connector.KindInvalid},
-		"":                                   {403, "PERMISSION_DENIED", connector.KindPermission},
-		"ResourceNotFound":                   {404, "CONTAINER_NOT_FOUND", connector.KindNotFound},
-		"Odd " + connectortest.Canary:        {400, "STORE_REFUSED_REQUEST", connector.KindInvalid},
-	} {
-		t.Run(code, func(t *testing.T) {
-			t.Parallel()
-			srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { refuse(w, tt.status, code) }))
-			defer srv.Close()
-			c, err := open(t, map[string]any{"account": "myaccount", "container": "batches", "endpoint": srv.URL},
-				secret("sas_token", "sv=2024&sig="+connectortest.Canary))
-			require.NoError(t, err)
-			_, _, err = c.(connector.Discoverer).Discover(t.Context(), "", "", 1)
-			coded := requireReason(t, err, tt.reason)
-			require.Equal(t, tt.kind, coded.Kind)
-			require.NotContains(t, coded.Error()+coded.Next+fmt.Sprint(coded.Meta), "canary")
-		})
-	}
+	connectortest.StoreErrors(t, map[string]connectortest.StoreError{
+		"ContainerNotFound":                  {Status: 404, Reason: "CONTAINER_NOT_FOUND", Kind: connector.KindNotFound},
+		"AuthenticationFailed":               {Status: 403, Reason: "CREDENTIALS_REFUSED", Kind: connector.KindUnauthenticated},
+		"AuthorizationFailure":               {Status: 403, Reason: "CREDENTIALS_REFUSED", Kind: connector.KindUnauthenticated},
+		"InvalidAuthenticationInfo":          {Status: 401, Reason: "CREDENTIALS_REFUSED", Kind: connector.KindUnauthenticated},
+		"KeyBasedAuthenticationNotPermitted": {Status: 403, Reason: "KEY_ACCESS_DISABLED", Kind: connector.KindUnauthenticated},
+		"AuthorizationPermissionMismatch":    {Status: 403, Reason: "PERMISSION_DENIED", Kind: connector.KindPermission},
+		"AuthorizationSourceIPMismatch":      {Status: 403, Reason: "PERMISSION_DENIED", Kind: connector.KindPermission},
+		"AccountIsDisabled":                  {Status: 403, Reason: "PERMISSION_DENIED", Kind: connector.KindPermission},
+		"BlobArchived":                       {Status: 409, Reason: "OBJECT_ARCHIVED", Kind: connector.KindConflict},
+		"LeaseIdMissing":                     {Status: 412, Reason: "OBJECT_LEASED", Kind: connector.KindConflict},
+		"BlobImmutableDueToPolicy":           {Status: 409, Reason: "OBJECT_IMMUTABLE", Kind: connector.KindConflict},
+		"ContainerBeingDeleted":              {Status: 409, Reason: "STORE_UNAVAILABLE", Kind: connector.KindUnavailable},
+		"OperationTimedOut":                  {Status: 500, Reason: "STORE_UNAVAILABLE", Kind: connector.KindUnavailable},
+		"ServerBusy":                         {Status: 503, Reason: "STORE_UNAVAILABLE", Kind: connector.KindUnavailable},
+		"InvalidInput":                       {Status: 400, Reason: "STORE_REFUSED_REQUEST", Kind: connector.KindInvalid},
+		"InvalidBlobType":                    {Status: 409, Reason: "STORE_REFUSED_REQUEST", Kind: connector.KindInvalid},
+		"":                                   {Status: 403, Reason: "PERMISSION_DENIED", Kind: connector.KindPermission},
+		"ResourceNotFound":                   {Status: 404, Reason: "CONTAINER_NOT_FOUND", Kind: connector.KindNotFound},
+		"Odd " + connectortest.Canary:        {Status: 400, Reason: "STORE_REFUSED_REQUEST", Kind: connector.KindInvalid},
+	}, refuse, func(t *testing.T, endpoint string) connector.Connector {
+		c, err := open(t, map[string]any{"account": "myaccount", "container": "batches", "endpoint": endpoint}, secret("sas_token", "sv=2024&sig="+connectortest.Canary))
+		require.NoError(t, err)
+		return c
+	})
 }
 
 func TestAClockThatIsWrongIsSaidToBe(t *testing.T) {

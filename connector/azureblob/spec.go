@@ -18,7 +18,7 @@ var spec = connector.Spec{
 		"`https://myaccount.blob.core.windows.net/my-invoices/new/batch-001.csv`, which is percent-encoded and holds no token. " +
 		"Access is by one of account_key, sas_token and client_secret; without any of them ingest and egress use the identity of the " +
 		"machine or pod that they run on.",
-	Source: true, Target: true, ObjectStore: true,
+	Source: true, Target: true, ObjectStore: true, SourcePath: sourcePath,
 	Fields: []connector.Field{
 		{Name: "account", Type: connector.String, Required: true, Address: true, Doc: "The storage account's name.", Example: "myaccount"},
 		{Name: "container", Type: connector.String, Required: true, Doc: "The container's name.", Example: "my-invoices"},
@@ -62,10 +62,7 @@ func open(_ context.Context, env connector.Env, cfg connector.Config) (connector
 	if !ok || strings.Contains(prefix, `\`) {
 		return nil, blob.InvalidSetting("prefix", "must be a folder of the container, without . or .. or a backslash in it")
 	}
-	endpoint := strings.TrimRight(cfg.Text("endpoint"), "/")
-	if endpoint == "" {
-		endpoint = "https://" + account + ".blob.core.windows.net"
-	}
+	endpoint := endpointOf(cfg)
 	if err := blob.CheckEndpoint("endpoint", endpoint, cfg.Bool("insecure_endpoint")); err != nil {
 		return nil, err
 	}
@@ -83,6 +80,20 @@ func open(_ context.Context, env connector.Env, cfg connector.Config) (connector
 		Store: store, Location: location(endpoint, container, prefix), ReadOnly: cfg.Bool("read_only"),
 		Trusted: blob.HostedBy(endpoint, domains...), Steps: blob.LinkSteps(store.look), Log: env.Log,
 	}), nil
+}
+
+// endpointOf is the URL of the account's blob service.
+func endpointOf(cfg connector.Config) string {
+	if endpoint := strings.TrimRight(cfg.Text("endpoint"), "/"); endpoint != "" {
+		return endpoint
+	}
+	return "https://" + cfg.Text("account") + ".blob.core.windows.net"
+}
+
+// sourcePath is the form azblob://container/name of a blob's URI.
+func sourcePath(cfg connector.Config, path string) (string, error) {
+	prefix, _ := blob.CleanPrefix(cfg.Text("prefix"))
+	return location(endpointOf(cfg), cfg.Text("container"), prefix).Canonical(path)
 }
 
 var (

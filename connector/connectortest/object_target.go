@@ -7,9 +7,11 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"io"
 	"path"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/apache/arrow-go/v18/arrow/memory"
@@ -25,8 +27,6 @@ import (
 type ObjectTarget struct {
 	Open   func(t *testing.T) connector.Target
 	Format string
-	// NewPrefix returns a target prefix that nothing else uses.
-	NewPrefix func(t *testing.T) string
 	// Objects returns every object below a target prefix, by key from that prefix, also those that listings hide.
 	Objects func(t *testing.T, prefix string) map[string][]byte
 	// Uploads returns what stands below a prefix of unfinished uploads; nil if the store has none.
@@ -34,12 +34,31 @@ type ObjectTarget struct {
 	Only    Only
 }
 
+// ObjectTargets runs the suite of targets in every format of object stores. only says what each cannot hold; open makes the harness
+// of a format, whose prefix the suite numbers.
+func ObjectTargets(t *testing.T, only map[string]Only, open func(t *testing.T, format string) ObjectTarget) {
+	for _, format := range []string{"parquet", "csv", "jsonl"} {
+		t.Run(format, func(t *testing.T) {
+			t.Parallel()
+			o := open(t, format)
+			o.Format, o.Only = format, only[format]
+			// The formats share how a load commits.
+			if format == "parquet" {
+				Target(t, o.Harness())
+				return
+			}
+			TargetValues(t, o.Harness())
+		})
+	}
+}
+
 // Harness returns the harness for [Target].
 func (o ObjectTarget) Harness() TargetHarness {
+	var prefixes atomic.Int64
 	return TargetHarness{
 		Open: o.Open, NoUpsert: true, NoKeys: true, Only: o.Only,
-		Place: func(t *testing.T) connector.TargetSpec {
-			return connector.TargetSpec{Prefix: o.NewPrefix(t), Format: o.Format}
+		Place: func(*testing.T) connector.TargetSpec {
+			return connector.TargetSpec{Prefix: fmt.Sprintf("flow/p%d", prefixes.Add(1)), Format: o.Format}
 		},
 		Rows: func(t *testing.T, spec connector.TargetSpec) []Row {
 			t.Helper()

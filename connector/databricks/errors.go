@@ -2,8 +2,6 @@ package databricks
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"net/http"
 	"regexp"
@@ -11,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/lume-data/lume/connector"
+	"github.com/lume-data/lume/connector/internal/dial"
 )
 
 // errFenced says that the marker does not stand any more as a statement asks: another load or settlement has changed it.
@@ -37,15 +36,8 @@ var (
 
 // coded turns the driver's errors into ones that a client may see; the context's own and coded ones pass.
 func (s *session) coded(ctx context.Context, err error) error {
-	if err == nil {
-		return nil
-	}
-	var known *connector.Error
-	if errors.As(err, &known) {
-		return known
-	}
-	if ctx.Err() != nil {
-		return ctx.Err()
+	if passing, ok := connector.Passes(ctx, err); ok {
+		return passing
 	}
 	text := err.Error()
 	class, state := "", ""
@@ -85,14 +77,8 @@ func wireError(err, cause error, status int) error {
 		}
 		return e
 	}
-	var (
-		certificate *tls.CertificateVerificationError
-		authority   x509.UnknownAuthorityError
-		hostname    x509.HostnameError
-		record      tls.RecordHeaderError
-	)
 	switch {
-	case errors.As(cause, &certificate), errors.As(cause, &authority), errors.As(cause, &hostname), errors.As(cause, &record):
+	case dial.IsTLS(cause):
 		return fail(connector.KindInvalid, "TLS_FAILED", "the host's certificate is not that of a trusted workspace, or it does not speak TLS", "check the connector's host")
 	case status == http.StatusUnauthorized || status == http.StatusForbidden || status == http.StatusBadRequest:
 		return fail(connector.KindUnauthenticated, "AUTHENTICATION_FAILED", "the workspace does not accept the connector's credential for this warehouse",

@@ -235,6 +235,8 @@ type lakehouse struct {
 	fence   int64
 	arrived bool
 	writes  []string
+	// rows is how many rows the warehouse sees in the staged files.
+	rows string
 	// failRows is what the statement of the rows answers; meanwhile is what happens right before a statement with a prefix that
 	// writes.
 	failRows  string
@@ -245,16 +247,16 @@ type lakehouse struct {
 
 func newLakehouse(t *testing.T) *lakehouse {
 	t.Helper()
-	l := &lakehouse{t: t, volume: map[string]int{}}
+	l := &lakehouse{t: t, volume: map[string]int{}, rows: "2"}
 	l.files = httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		body, _ := io.ReadAll(r.Body)
+		size, _ := io.Copy(io.Discard, r.Body)
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		if r.Method == http.MethodDelete {
 			delete(l.volume, r.URL.Path)
 			return
 		}
-		l.volume[r.URL.Path] = len(body)
+		l.volume[r.URL.Path] = int(size)
 	}))
 	t.Cleanup(l.files.Close)
 	l.Server = thrifttest.Start(t, l.answer)
@@ -275,13 +277,13 @@ func (l *lakehouse) answer(st thrifttest.Statement) thrifttest.Result {
 	case strings.HasPrefix(st.Text, "REMOVE "):
 		return thrifttest.Result{Staging: []string{"REMOVE", l.files.URL + parts[1], "{}", ""}}
 	case strings.HasPrefix(st.Text, "DESCRIBE TABLE"):
-		return described(l.t, "_lume_run_id", "string", "_lume_target", "string", "id", "bigint", "name", "string", "more", "struct<a:int>")
+		return described(l.t, "_lume_run_id", "string", "_lume_target", "string", "id", "bigint", "name", "string", "v", "string", "more", "struct<a:int>")
 	case strings.HasPrefix(st.Text, "MERGE INTO `main`.`sales`.`_lume_runs`"):
 		return l.merge(st)
 	case strings.HasPrefix(st.Text, "SELECT state"):
 		var rows [][]string
 		if l.state != "" {
-			rows = append(rows, []string{l.state, l.receipt, strconv.FormatInt(l.fence, 10), "2"})
+			rows = append(rows, []string{l.state, l.receipt, strconv.FormatInt(l.fence, 10), l.rows})
 		}
 		if l.decides != nil && (l.state == "writing" || l.state == "settling") && l.meanwhile == nil {
 			// Whoever is at work on the marker comes to an end.
@@ -295,8 +297,8 @@ func (l *lakehouse) answer(st thrifttest.Statement) thrifttest.Result {
 		}
 		return number("0")
 	case strings.HasPrefix(st.Text, "SELECT count(*)"):
-		return number("2")
-	case strings.HasPrefix(st.Text, "INSERT"), strings.HasPrefix(st.Text, "ALTER"):
+		return number(l.rows)
+	case strings.HasPrefix(st.Text, "INSERT"), strings.HasPrefix(st.Text, "ALTER"), strings.HasPrefix(st.Text, "DELETE"):
 		for prefix, happens := range l.meanwhile {
 			if strings.HasPrefix(st.Text, prefix) {
 				happens()

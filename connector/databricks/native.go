@@ -83,7 +83,7 @@ func fits(t connector.Type, native string) bool {
 		return true
 	}
 	if precision, scale, ok := decimalOf(native); ok && t.Name == connector.TypeDecimal {
-		return scale >= t.Scale && precision-scale >= t.Precision-t.Scale
+		return sqlload.DecimalHolds(precision, scale, t)
 	}
 	for _, wider := range holds[t.Name] {
 		if native == wider {

@@ -29,7 +29,7 @@ var rejectColumns = []struct{ name, native string }{
 
 // planFor plans a load. Only names and checks of the shared plan are of use: Delta has no transaction to put its statements in.
 func (c *Connector) planFor(spec connector.TargetSpec) (sqlload.Plan, error) {
-	plan, err := sqlload.NewPlan(sqlload.Dialect{Quote: quote}, c.schema, spec)
+	plan, err := sqlload.NewPlan(sqlload.Dialect{Quote: quote, Type: nativeType, FoldColumns: true}, c.schema, spec)
 	if err != nil {
 		return plan, err
 	}

@@ -61,40 +61,20 @@ func (l *loader) rejects(ctx context.Context) (all staged, some bool, err error)
 	return all, true, createTable(ctx, l.s, l.c.createRejects(l.plan))
 }
 
-// appendReject appends a reject in the order of rejectColumns. What is not JSON text goes to raw.
+// appendReject appends a reject in the order of rejectColumns: RejectColumns, then the target.
 func appendReject(b *array.RecordBuilder, runID, target string, r connector.Reject) {
-	text := func(i int, s string, optional bool) {
-		if s == "" && optional {
+	for i, value := range append(sqlload.RejectRow(runID, r), target) {
+		switch v := value.(type) {
+		case string:
+			b.Field(i).(*array.StringBuilder).Append(v)
+		case int64:
+			b.Field(i).(*array.Int64Builder).Append(v)
+		case []byte:
+			b.Field(i).(*array.BinaryBuilder).Append(v)
+		default:
 			b.Field(i).AppendNull()
-			return
 		}
-		b.Field(i).(*array.StringBuilder).Append(s)
 	}
-	ordinal := func(i int, n int64) {
-		if n < 0 {
-			b.Field(i).AppendNull()
-			return
-		}
-		b.Field(i).(*array.Int64Builder).Append(n)
-	}
-	record, raw := r.Record, r.Raw
-	if record != "" && !sqlload.PlainJSON(record) {
-		record, raw = "", []byte(record)
-	}
-	text(0, runID, false)
-	ordinal(1, r.Row)
-	text(2, r.File, true)
-	ordinal(3, r.Line)
-	ordinal(4, r.Byte)
-	text(5, r.Stage, false)
-	text(6, r.Errors, false)
-	text(7, record, true)
-	if raw == nil {
-		b.Field(8).AppendNull()
-	} else {
-		b.Field(8).(*array.BinaryBuilder).Append(raw)
-	}
-	text(9, target, false)
 }
 
 // rejectFields are the columns of staged rejects, in the order of rejectColumns.

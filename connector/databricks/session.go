@@ -1,6 +1,7 @@
 package databricks
 
 import (
+	"bufio"
 	"context"
 	"database/sql/driver"
 	"errors"
@@ -172,18 +173,34 @@ func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
 		release()
 		return nil, err
 	}
-	resp.Body = &body{resp.Body, release}
+	resp.Body = &body{Reader: bufio.NewReader(resp.Body), body: resp.Body, release: release}
 	return resp, nil
 }
 
-// body releases a request's context when its answer has been read.
+// body releases a request's context when its answer has been read. The driver reads an answer as far as its message goes, and does
+// not close the last one: so that neither a connection nor a timer waits for the rest, the end is told with the last byte.
 type body struct {
-	io.ReadCloser
+	*bufio.Reader
+	body    io.Closer
 	release func()
+}
+
+// Read implements io.Reader.
+func (b *body) Read(p []byte) (int, error) {
+	n, err := b.Reader.Read(p)
+	if err == nil && n > 0 {
+		if _, ahead := b.Peek(1); ahead == io.EOF {
+			err = io.EOF
+		}
+	}
+	if err != nil {
+		b.release()
+	}
+	return n, err
 }
 
 // Close implements io.Closer.
 func (b *body) Close() error {
 	defer b.release()
-	return b.ReadCloser.Close()
+	return b.body.Close()
 }

@@ -4,21 +4,13 @@ import (
 	"context"
 	"database/sql/driver"
 	"errors"
-	"fmt"
 	"io"
 	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow"
-	"github.com/apache/arrow-go/v18/arrow/array"
-	"github.com/apache/arrow-go/v18/arrow/memory"
 
 	"github.com/lume-data/lume/connector"
-)
-
-const (
-	// A batch ends after so many rows or bytes, whichever comes first.
-	batchRows  = 8192
-	batchBytes = 4 << 20
+	"github.com/lume-data/lume/connector/internal/sqlquery"
 )
 
 // prepared is a query that the warehouse has parsed.
@@ -39,25 +31,18 @@ func (s *session) prepare(ctx context.Context, query, sourcePath string, bound b
 	if err != nil {
 		return nil, err
 	}
-	p := &prepared{text: bind.Text, args: make([]string, bind.Params)}
-	for i := range p.args {
-		p.args[i] = sourcePath
-	}
+	p := &prepared{text: bind.Text, args: sqlquery.Args(bind, sourcePath)}
 	list, err := s.values(ctx, "DESCRIBE QUERY ("+shape.Text+"\n)")
 	if err != nil {
 		return nil, queryError(err)
 	}
 	reads, plain := make([]string, len(list)), true
-	seen := make(map[string]bool, len(list))
+	names := sqlquery.Names{}
 	for i, row := range list {
 		name, native := text(row, 0), text(row, 1)
-		folded := strings.ToLower(name)
-		if name == "" || seen[folded] {
-			return nil, &connector.Error{Kind: connector.KindInvalid, Reason: "QUERY_COLUMN_NAMES", Column: name,
-				Message: fmt.Sprintf("the query has two columns named %q, or one without a name", name), Next: "name the columns with AS",
-				Meta: map[string]string{"column": name}}
+		if err := names.Add(strings.ToLower(name)); err != nil {
+			return nil, err
 		}
-		seen[folded] = true
 		t, read := typeOf(native)
 		p.columns = append(p.columns, connector.Column{Name: name, Type: t})
 		if reads[i] = quote(name); read != "" {
@@ -65,7 +50,7 @@ func (s *session) prepare(ctx context.Context, query, sourcePath string, bound b
 		}
 	}
 	if len(p.columns) == 0 {
-		return nil, &connector.Error{Kind: connector.KindInvalid, Reason: "QUERY_WITHOUT_ROWS", Message: "the query returns no columns", Next: "write a SELECT"}
+		return nil, sqlquery.NoColumns()
 	}
 	if !plain {
 		p.text = "SELECT " + strings.Join(reads, ", ") + " FROM (" + p.text + "\n)"
@@ -130,79 +115,44 @@ func (c *Connector) Query(ctx context.Context, query, sourcePath string, bound b
 	}
 	running, cancel := context.WithCancel(ctx)
 	s.wire.until(running)
-	fields := make([]arrow.Field, len(p.columns))
-	for i, col := range p.columns {
-		fields[i] = arrow.Field{Name: col.Name, Type: col.Type.Arrow(), Nullable: true}
-	}
 	return &stream{
-		session: s, rows: rows, ctx: running, cancel: cancel, columns: p.columns, values: make([]driver.Value, len(p.columns)),
-		build: array.NewRecordBuilder(memory.DefaultAllocator, arrow.NewSchema(fields, nil)),
+		Batches: sqlquery.NewBatches(p.columns, "cast the column to STRING in the query, and convert it in the flow"),
+		session: s, rows: rows, ctx: running, cancel: cancel, values: make([]driver.Value, len(p.columns)),
 	}, nil
 }
 
 // stream is the result of a query.
 type stream struct {
+	*sqlquery.Batches
 	session *session
 	rows    driver.Rows
 	ctx     context.Context // The query's own, ended by Close.
 	cancel  context.CancelFunc
-	columns []connector.Column
 	values  []driver.Value
-	build   *array.RecordBuilder
-	read    int64
-	ended   bool
 	closed  bool
 }
 
-// Columns implements connector.RowStream.
-func (s *stream) Columns() []connector.Column { return s.columns }
-
 // Next implements connector.RowStream.
 func (s *stream) Next(ctx context.Context) (arrow.RecordBatch, error) {
-	if s.ended {
-		return nil, io.EOF
-	}
-	stop := context.AfterFunc(ctx, s.cancel)
-	defer stop()
-	rows, size := 0, 0
-	for rows < batchRows && size < batchBytes {
-		if err := errors.Join(ctx.Err(), s.ctx.Err()); err != nil {
-			return nil, err
-		}
-		err := s.rows.Next(s.values)
-		if errors.Is(err, io.EOF) {
-			s.ended = true
-			break
-		}
-		if err != nil {
-			if ctx.Err() != nil {
-				return nil, ctx.Err()
-			}
-			return nil, queryError(s.session.coded(s.ctx, err))
-		}
-		s.read++
-		rows++
-		for i, v := range s.values {
-			n, ok := appendValue(s.build.Field(i), v)
-			if !ok {
-				return nil, s.unreadable(i)
-			}
-			size += n
-		}
-	}
-	if rows == 0 {
-		return nil, io.EOF
-	}
-	return s.build.NewRecordBatch(), nil
+	return s.Batches.Next(ctx, s.ctx, s.cancel, s.row)
 }
 
-// unreadable is a value that the column's type cannot hold.
-func (s *stream) unreadable(i int) error {
-	c := s.columns[i]
-	return &connector.Error{Kind: connector.KindInvalid, Reason: "SOURCE_VALUE", Column: c.Name,
-		Message: fmt.Sprintf("row %d of the query: column %s holds a value that is no %s", s.read, c.Name, c.Type),
-		Next:    "cast the column to STRING in the query, and convert it in the flow",
-		Meta:    map[string]string{"column": c.Name, "row": fmt.Sprint(s.read)}}
+func (s *stream) row() (size int, err error) {
+	err = s.rows.Next(s.values)
+	if err == io.EOF {
+		return 0, io.EOF
+	}
+	if err != nil {
+		return 0, queryError(s.session.coded(s.ctx, err))
+	}
+	for i, v := range s.values {
+		n, ok := appendValue(s.Field(i), v)
+		if !ok {
+			return 0, s.Unreadable(i, "holds a value that is no "+s.Columns()[i].Type.String())
+		}
+		size += n
+	}
+	return size, nil
 }
 
 // Close implements connector.RowStream. What was not read is not waited for.
@@ -213,7 +163,7 @@ func (s *stream) Close() error {
 	s.closed = true
 	s.cancel()
 	_ = s.rows.Close()
-	s.build.Release()
+	s.Release()
 	s.session.close()
 	return nil
 }

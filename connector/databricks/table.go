@@ -70,18 +70,17 @@ func checkColumns(plan sqlload.Plan, t *table) error {
 				Meta:    map[string]string{"table": plan.Target.String(), "column": name}}
 		}
 	}
-	for _, want := range plan.Columns {
-		col, ok := t.column(want.Name)
-		switch {
-		case !ok:
-			return &connector.Error{Kind: connector.KindConflict, Reason: "COLUMN_MISSING", Column: want.Name,
-				Message: fmt.Sprintf("the table %s has no column %q", plan.Target, want.Name), Next: "add the column, or remove it from the flow",
-				Meta: map[string]string{"table": plan.Target.String(), "column": want.Name}}
-		case !fits(want.Type, col.native):
-			return &connector.Error{Kind: connector.KindConflict, Reason: "TYPE_MISMATCH", Column: want.Name,
-				Message: fmt.Sprintf("column %q is %s, which does not keep every %s", want.Name, col.native, want.Type),
-				Next:    "change the type in the flow, or that of the column",
-				Meta:    map[string]string{"table": plan.Target.String(), "column": want.Name, "native_type": col.native, "type": want.Type.String()}}
+	existing := make([]sqlload.Existing, len(t.columns))
+	for i, col := range t.columns {
+		existing[i] = sqlload.Existing{Name: col.name, Optional: true}
+	}
+	places, err := plan.Match(existing)
+	if err != nil {
+		return err
+	}
+	for i, want := range plan.Columns {
+		if native := t.columns[places[i]].native; !fits(want.Type, native) {
+			return plan.Mismatch(want, native)
 		}
 	}
 	return nil

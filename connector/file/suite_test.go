@@ -1,12 +1,10 @@
 package file_test
 
 import (
-	"fmt"
 	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
-	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -20,32 +18,21 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestTargetSuite(t *testing.T) {
 	t.Parallel()
-	for _, format := range []string{"parquet", "csv", "jsonl"} {
-		t.Run(format, func(t *testing.T) {
-			t.Parallel()
-			folder := t.TempDir()
-			var prefixes atomic.Int64
-			// The formats share how a load commits.
-			suite := connectortest.TargetValues
-			if format == "parquet" {
-				suite = connectortest.Target
-			}
-			suite(t, connectortest.ObjectTarget{
-				Format: format,
-				Only:   only[format],
-				Open: func(t *testing.T) connector.Target {
-					t.Helper()
-					c, err := open(t, map[string]any{"root": folder, "prefix": "out"}, folder)
-					require.NoError(t, err)
-					return c.(connector.Target)
-				},
-				NewPrefix: func(*testing.T) string { return fmt.Sprintf("flow/p%d", prefixes.Add(1)) },
-				Objects: func(t *testing.T, prefix string) map[string][]byte {
-					return objects(t, filepath.Join(folder, "out", prefix))
-				},
-			}.Harness())
-		})
-	}
+	connectortest.ObjectTargets(t, only, func(t *testing.T, format string) connectortest.ObjectTarget {
+		t.Helper()
+		folder := t.TempDir()
+		return connectortest.ObjectTarget{
+			Open: func(t *testing.T) connector.Target {
+				t.Helper()
+				c, err := open(t, map[string]any{"root": folder, "prefix": "out"}, folder)
+				require.NoError(t, err)
+				return c.(connector.Target)
+			},
+			Objects: func(t *testing.T, prefix string) map[string][]byte {
+				return objects(t, filepath.Join(folder, "out", prefix))
+			},
+		}
+	})
 }
 
 func TestObjectSourceSuite(t *testing.T) {

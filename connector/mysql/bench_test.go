@@ -1,19 +1,14 @@
 package mysql_test
 
 import (
-	"bufio"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"testing"
 	"time"
 
-	"github.com/apache/arrow-go/v18/arrow"
-	"github.com/apache/arrow-go/v18/arrow/array"
-	"github.com/apache/arrow-go/v18/arrow/decimal128"
-	"github.com/apache/arrow-go/v18/arrow/memory"
 	"github.com/stretchr/testify/require"
 
 	"github.com/lume-data/lume/connector"
@@ -25,9 +20,8 @@ import (
 func BenchmarkLoad(b *testing.B) {
 	const rows = 1_000_000
 	d := setup(b)
-	columns := loadtest.Columns(b, "id", "int64", "invoice", "string", "customer", "string", "amount", "decimal(12,2)", "tax", "decimal(12,2)",
-		"issued", "date", "created", "timestamp", "status", "string", "region", "string", "quantity", "int32", "rate", "float64", "paid", "bool")
-	batch, file := invoices(b, columns, rows)
+	columns := loadtest.InvoiceColumns(b)
+	batch, file := loadtest.Invoices(b, rows, line)
 	plan := "CREATE TABLE %s (id bigint, invoice varchar(40), customer varchar(80), amount numeric(12,2), tax numeric(12,2), issued date, created datetime(6), " +
 		"status varchar(10), region varchar(10), quantity int, rate double, paid tinyint(1)%s)"
 	var ours, theirs, staged time.Duration
@@ -67,51 +61,18 @@ func BenchmarkLoad(b *testing.B) {
 	b.ReportMetric(ours.Seconds()/theirs.Seconds(), "ratio")
 }
 
-// invoices makes rows, and the same rows as a file in LOAD DATA's own format.
-func invoices(b *testing.B, columns []connector.Column, rows int) (arrow.RecordBatch, string) {
-	fields := []arrow.Field{{Name: connector.RowColumn, Type: arrow.PrimitiveTypes.Int64}}
-	for _, c := range columns {
-		fields = append(fields, arrow.Field{Name: c.Name, Type: c.Type.Arrow(), Nullable: true})
-	}
-	build := array.NewRecordBuilder(memory.DefaultAllocator, arrow.NewSchema(fields, nil))
-	defer build.Release()
-	path := filepath.Join(b.TempDir(), "rows.tsv")
-	file, err := os.Create(path)
-	require.NoError(b, err)
-	w := bufio.NewWriter(file)
-	start := time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
-	for i := range rows {
-		cents, day := int64(i)*7919%10_000_000, i%2000
-		created := start.Add(time.Duration(i) * 1_234_567 * time.Microsecond)
-		customer, status, region := fmt.Sprintf("customer %d GmbH", i%5000), [...]string{"OPEN", "PAID", "VOID"}[i%3], [...]string{"EMEA", "APAC", "AMER"}[i%3]
-		build.Field(0).(*array.Int64Builder).Append(int64(i))
-		build.Field(1).(*array.Int64Builder).Append(int64(i))
-		build.Field(2).(*array.StringBuilder).Append(fmt.Sprintf("INV-%08d", i))
-		build.Field(3).(*array.StringBuilder).Append(customer)
-		build.Field(4).(*array.Decimal128Builder).Append(decimal128.FromI64(cents))
-		build.Field(5).(*array.Decimal128Builder).Append(decimal128.FromI64(cents / 5))
-		build.Field(6).(*array.Date32Builder).Append(arrow.Date32FromTime(start.AddDate(0, 0, day)))
-		build.Field(7).(*array.TimestampBuilder).Append(arrow.Timestamp(created.UnixMicro()))
-		build.Field(8).(*array.StringBuilder).Append(status)
-		build.Field(9).(*array.StringBuilder).Append(region)
-		build.Field(10).(*array.Int32Builder).Append(int32(i % 100))
-		build.Field(11).(*array.Float64Builder).Append(float64(i%1000) / 8)
-		build.Field(12).(*array.BooleanBuilder).Append(i%2 == 0)
-		fmt.Fprintf(w, "%d\tINV-%08d\t%s\t%d.%02d\t%d.%02d\t%s\t%s\t%s\t%s\t%d\t%g\t%d\n", i, i, customer, cents/100, cents%100, cents/5/100, cents/5%100,
-			start.AddDate(0, 0, day).Format(time.DateOnly), created.Format("2006-01-02 15:04:05.000000"), status, region, i%100, float64(i%1000)/8, 1-i%2)
-	}
-	require.NoError(b, w.Flush())
-	require.NoError(b, file.Close())
-	return build.NewRecordBatch(), path
+// line writes an invoice in LOAD DATA's own format.
+func line(w io.Writer, v loadtest.Invoice) {
+	fmt.Fprintf(w, "%d\t%s\t%s\t%d.%02d\t%d.%02d\t%s\t%s\t%s\t%s\t%d\t%g\t%d\n", v.ID, v.Number, v.Customer, v.Amount/100, v.Amount%100,
+		v.Tax/100, v.Tax%100, v.Issued.Format(time.DateOnly), v.Created.Format("2006-01-02 15:04:05.000000"), v.Status, v.Region, v.Quantity, v.Rate, 1-v.ID%2)
 }
 
 // BenchmarkQuery reads 1M rows of 12 columns.
 func BenchmarkQuery(b *testing.B) {
 	const rows = 1_000_000
 	d := setup(b)
-	columns := loadtest.Columns(b, "id", "int64", "invoice", "string", "customer", "string", "amount", "decimal(12,2)", "tax", "decimal(12,2)",
-		"issued", "date", "created", "timestamp", "status", "string", "region", "string", "quantity", "int32", "rate", "float64", "paid", "bool")
-	batch, _ := invoices(b, columns, rows)
+	columns := loadtest.InvoiceColumns(b)
+	batch, _ := loadtest.Invoices(b, rows, line)
 	d.load(loadtest.New("run_1", spec(connector.Append, "t", columns), &loadtest.Rows{Batch: batch, Size: 16 << 10}))
 	for b.Loop() {
 		stream, err := d.link.Query(b.Context(), "SELECT * FROM t", "", false)

@@ -211,13 +211,12 @@ func checkRejects(ctx context.Context, s *session, plan sqlload.Plan) error {
 	if err != nil {
 		return err
 	}
-	for i, name := range sqlload.RejectColumns {
-		if c, ok := t.column(name); !ok || !slices.Contains(rejectTypes[i], c.typ) {
-			return &connector.Error{Kind: connector.KindConflict, Reason: "REJECTS_TABLE_MISMATCH", Column: name,
-				Message: fmt.Sprintf("table %s is not a rejects table: its column %s is missing or of another type", plan.Rejects, name),
-				Next:    "name another table in `rejects` of the flow's target; it is created if it does not exist",
-				Meta:    map[string]string{"table": plan.Rejects.String(), "column": name}}
-		}
+	err = plan.CheckRejects(func(i int, name string) bool {
+		c, ok := t.column(name)
+		return ok && slices.Contains(rejectTypes[i], c.typ)
+	})
+	if err != nil {
+		return err
 	}
 	return s.allowed(ctx, plan, plan.Rejects, "INSERT", sqlload.RejectColumns)
 }

@@ -15,39 +15,30 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/decimal128"
 
 	"github.com/lume-data/lume/connector"
+	"github.com/lume-data/lume/connector/internal/sqlload"
 )
-
-// put appends one field that is not NULL, escaped. A problem says why the column cannot take it.
-type put func(dst []byte, i int) (out []byte, problem string)
-
-// bind makes the put of one batch's column.
-type bind func(arr arrow.Array) put
 
 const (
 	problemUTF8     = "is not valid UTF-8"
 	problemNotANum  = "is NaN or infinite, which the target cannot hold"
 	problemNegative = "is negative, which an unsigned column cannot hold"
-	problemUUID     = "is not a UUID in its canonical form"
 	problemBlank    = "ends with a blank, which a char column does not keep"
 	problemMember   = "is not a member of the column's enum"
 )
-
-// integers holds how many decimal digits fit in every integer type whatever they are.
-var integers = map[string]int{"tinyint": 2, "smallint": 4, "mediumint": 6, "int": 9, "bigint": 18}
 
 // integerSizes are the bytes of integer types.
 var integerSizes = map[string]int{"tinyint": 1, "smallint": 2, "mediumint": 3, "int": 4, "bigint": 8}
 
 // encoder says how values of a flow's column become fields of a table's column, or false if some would be lost. Values that pass
 // through a function of the server may have at most maxPacket bytes.
-func encoder(t connector.Type, c native, maxPacket int64) (bind, bool) {
+func encoder(t connector.Type, c native, maxPacket int64) (sqlload.Bind, bool) {
 	switch t.Name {
 	case connector.TypeString, connector.TypeJSON, connector.TypeUUID:
 		return textEncoder(t.Name, c)
 	case connector.TypeBool:
 		return bindBool, integerSizes[c.typ] > 0
 	case connector.TypeInt16, connector.TypeInt32, connector.TypeInt64:
-		return intEncoder(t.Name, c)
+		return intEncoder(t, c)
 	case connector.TypeDecimal:
 		return decimalEncoder(t, c)
 	case connector.TypeFloat32:
@@ -72,7 +63,7 @@ func encoder(t connector.Type, c native, maxPacket int64) (bind, bool) {
 	return nil, false
 }
 
-func textEncoder(name connector.TypeName, c native) (bind, bool) {
+func textEncoder(name connector.TypeName, c native) (sqlload.Bind, bool) {
 	check := checkNothing
 	switch c.typ {
 	case "char":
@@ -120,20 +111,8 @@ func checkBlank(v string) string {
 }
 
 func checkUUID(v string) string {
-	if len(v) != 36 {
-		return problemUUID
-	}
-	for i := range len(v) {
-		c := v[i]
-		switch {
-		case i == 8 || i == 13 || i == 18 || i == 23:
-			if c != '-' {
-				return problemUUID
-			}
-		case c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F':
-		default:
-			return problemUUID
-		}
+	if _, ok := sqlload.ParseUUID(v); !ok {
+		return sqlload.ProblemUUID
 	}
 	return ""
 }
@@ -142,9 +121,9 @@ func checkUUID(v string) string {
 const special = "\t\n\\\x00"
 
 // bindText writes text of at most limit characters; 0 for no limit. Beyond a limit the server would cut blanks.
-func bindText(limit int64, check func(string) string) bind {
+func bindText(limit int64, check func(string) string) sqlload.Bind {
 	tooLong := fmt.Sprintf("is longer than the %d characters of the column", limit)
-	return func(arr arrow.Array) put {
+	return func(arr arrow.Array) sqlload.Put {
 		values := arr.(*array.String)
 		all := values.ValueBytes()
 		valid, plain := utf8.Valid(all), true
@@ -195,12 +174,12 @@ func appendEscaped(dst []byte, v string) []byte {
 }
 
 // bindBinary writes bytes as hex digits, which the statement turns back: what the server reads is text.
-func bindBinary(limit int64, exact bool) bind {
+func bindBinary(limit int64, exact bool) sqlload.Bind {
 	problem := fmt.Sprintf("is longer than the %d bytes that the column or max_allowed_packet of the server allow", limit)
 	if exact {
 		problem = fmt.Sprintf("does not have the %d bytes of the column", limit)
 	}
-	return func(arr arrow.Array) put {
+	return func(arr arrow.Array) sqlload.Put {
 		values := arr.(*array.Binary)
 		return func(dst []byte, i int) ([]byte, string) {
 			v := values.Value(i)
@@ -212,7 +191,7 @@ func bindBinary(limit int64, exact bool) bind {
 	}
 }
 
-func bindBool(arr arrow.Array) put {
+func bindBool(arr arrow.Array) sqlload.Put {
 	values := arr.(*array.Boolean)
 	return func(dst []byte, i int) ([]byte, string) {
 		if values.Value(i) {
@@ -222,43 +201,32 @@ func bindBool(arr arrow.Array) put {
 	}
 }
 
-// flowIntegers are the bytes and digits of the flow's integer types.
-var flowIntegers = map[connector.TypeName][2]int{connector.TypeInt16: {2, 5}, connector.TypeInt32: {4, 10}, connector.TypeInt64: {8, 19}}
-
-func intEncoder(name connector.TypeName, c native) (bind, bool) {
-	wanted := flowIntegers[name]
-	fits := integerSizes[c.typ] >= wanted[0] || c.typ == "decimal" && c.precision-c.scale >= wanted[1]
+func intEncoder(t connector.Type, c native) (sqlload.Bind, bool) {
+	fits := sqlload.IntegerHolds(integerSizes[c.typ], t) || c.typ == "decimal" && sqlload.DecimalHolds(c.precision, c.scale, t)
 	unsigned := c.unsigned
-	write := func(dst []byte, v int64) ([]byte, string) {
-		if unsigned && v < 0 {
-			return dst, problemNegative
-		}
-		return strconv.AppendInt(dst, v, 10), ""
-	}
-	return func(arr arrow.Array) put {
-		switch values := arr.(type) {
-		case *array.Int16:
-			return func(dst []byte, i int) ([]byte, string) { return write(dst, int64(values.Value(i))) }
-		case *array.Int32:
-			return func(dst []byte, i int) ([]byte, string) { return write(dst, int64(values.Value(i))) }
-		default:
-			values64 := arr.(*array.Int64)
-			return func(dst []byte, i int) ([]byte, string) { return write(dst, values64.Value(i)) }
+	return func(arr arrow.Array) sqlload.Put {
+		at := sqlload.Integers(arr)
+		return func(dst []byte, i int) ([]byte, string) {
+			v := at(i)
+			if unsigned && v < 0 {
+				return dst, problemNegative
+			}
+			return strconv.AppendInt(dst, v, 10), ""
 		}
 	}, fits
 }
 
-func decimalEncoder(t connector.Type, c native) (bind, bool) {
-	fits := t.Scale == 0 && t.Precision <= integers[c.typ]
+func decimalEncoder(t connector.Type, c native) (sqlload.Bind, bool) {
+	fits := sqlload.IntegerHolds(integerSizes[c.typ], t)
 	switch {
 	case c.typ == "decimal":
-		fits = c.scale >= t.Scale && c.precision-c.scale >= t.Precision-t.Scale
+		fits = sqlload.DecimalHolds(c.precision, c.scale, t)
 	case c.typ == "bigint" && c.unsigned:
 		// What a source reads of such a column, decimal(20,0), goes back into it; more than it holds is refused by the server.
 		fits = t.Scale == 0 && t.Precision <= 20
 	}
 	unsigned, scale := c.unsigned, t.Scale
-	return func(arr arrow.Array) put {
+	return func(arr arrow.Array) sqlload.Put {
 		values := arr.(*array.Decimal128)
 		return func(dst []byte, i int) ([]byte, string) {
 			v := values.Value(i)
@@ -294,13 +262,13 @@ func appendDecimal(dst []byte, v decimal128.Num, scale int) []byte {
 	return dst
 }
 
-func bindFloat32(arr arrow.Array) put {
+func bindFloat32(arr arrow.Array) sqlload.Put {
 	values := arr.(*array.Float32)
 	// The digits are those of the same number in 64 bits, which the server reads before it narrows it: nothing is rounded twice.
 	return func(dst []byte, i int) ([]byte, string) { return appendFloat(dst, float64(values.Value(i))) }
 }
 
-func bindFloat64(arr arrow.Array) put {
+func bindFloat64(arr arrow.Array) sqlload.Put {
 	values := arr.(*array.Float64)
 	return func(dst []byte, i int) ([]byte, string) { return appendFloat(dst, values.Value(i)) }
 }
@@ -321,7 +289,7 @@ const (
 // problemDay is a date outside of the years 1 to 9999.
 const problemDay = "is outside of the years 1 to 9999"
 
-func bindDate(arr arrow.Array) put {
+func bindDate(arr arrow.Array) sqlload.Put {
 	values := arr.(*array.Date32)
 	return func(dst []byte, i int) ([]byte, string) {
 		day := int64(values.Value(i))
@@ -332,12 +300,12 @@ func bindDate(arr arrow.Array) put {
 	}
 }
 
-func bindTime(arr arrow.Array) put {
+func bindTime(arr arrow.Array) sqlload.Put {
 	values := arr.(*array.Time64)
 	return func(dst []byte, i int) ([]byte, string) { return appendTime(dst, int64(values.Value(i))), "" }
 }
 
-func bindTimestamp(arr arrow.Array) put {
+func bindTimestamp(arr arrow.Array) sqlload.Put {
 	values := arr.(*array.Timestamp)
 	return func(dst []byte, i int) ([]byte, string) {
 		micros := int64(values.Value(i))

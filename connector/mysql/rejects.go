@@ -3,10 +3,8 @@ package mysql
 import (
 	"context"
 	"encoding/hex"
-	"errors"
 	"io"
 	"strconv"
-	"strings"
 
 	"github.com/lume-data/lume/connector"
 	"github.com/lume-data/lume/connector/internal/sqlload"
@@ -14,46 +12,18 @@ import (
 
 // rejects writes the rejects of the run by LOAD DATA.
 func (l *loader) rejects(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	source, err := l.load.Rejects()
-	if err != nil {
+	kept := int64(0)
+	sent, loadErr, err := sqlload.SendRejects(ctx, l.load, nil, nil, appendReject, func(r io.Reader) (err error) {
+		kept, err = l.send(ctx, r, func(reader string) string {
+			return loadStatement(l.plan.Dialect, reader, l.plan.Rejects, sqlload.RejectColumns, func(i int) bool { return sqlload.RejectColumns[i] == "raw" })
+		})
 		return err
-	}
-	sent := int64(0)
-	encoding, stop := context.WithCancel(ctx)
-	p := sqlload.StartPipe(encoding, func(p *sqlload.Pipe, chunk []byte) ([]byte, error) {
-		for {
-			reject, err := source.Next(encoding)
-			if errors.Is(err, io.EOF) {
-				return chunk, nil
-			}
-			if err != nil {
-				return nil, err
-			}
-			chunk = appendReject(chunk, l.load.RunID, reject)
-			sent++
-			if len(chunk) < sqlload.ChunkSize {
-				continue
-			}
-			if chunk, err = p.Flush(encoding, chunk); err != nil {
-				return nil, err
-			}
-		}
 	})
-	kept, err := l.send(ctx, p, func(reader string) string {
-		return loadStatement(l.plan.Dialect, reader, l.plan.Rejects, sqlload.RejectColumns, func(i int) bool { return sqlload.RejectColumns[i] == "raw" })
-	})
-	stop()
-	feedErr := p.Wait()
-	closeErr := source.Close()
 	switch {
-	case feedErr != nil && !errors.Is(feedErr, context.Canceled):
-		return feedErr
 	case err != nil:
-		return coded(ctx, err)
-	case closeErr != nil:
-		return closeErr
+		return err
+	case loadErr != nil:
+		return coded(ctx, loadErr)
 	}
 	_, warnings, err := l.warning(ctx)
 	if err != nil {
@@ -67,38 +37,22 @@ func (l *loader) rejects(ctx context.Context) error {
 	return nil
 }
 
-// appendReject appends a line of RejectColumns. What is no JSON text goes to raw.
-func appendReject(dst []byte, runID string, reject connector.Reject) []byte {
-	record, raw := reject.Record, reject.Raw
-	if record != "" && !sqlload.PlainJSON(record) {
-		record, raw = "", []byte(record)
+// appendReject appends a line of RejectColumns. Bytes arrive as hex digits.
+func appendReject(dst []byte, row []any) []byte {
+	for i, value := range row {
+		if i > 0 {
+			dst = append(dst, fieldEnd...)
+		}
+		switch v := value.(type) {
+		case string:
+			dst = appendEscaped(dst, v)
+		case int64:
+			dst = strconv.AppendInt(dst, v, 10)
+		case []byte:
+			dst = hex.AppendEncode(dst, v)
+		default:
+			dst = append(dst, fieldNull...)
+		}
 	}
-	dst = append(appendEscaped(dst, runID), '\t')
-	dst = append(appendOrdinal(dst, reject.Row), '\t')
-	dst = append(appendOptional(dst, strings.ToValidUTF8(reject.File, "\uFFFD")), '\t')
-	dst = append(appendOrdinal(dst, reject.Line), '\t')
-	dst = append(appendOrdinal(dst, reject.Byte), '\t')
-	dst = append(appendEscaped(dst, reject.Stage), '\t')
-	dst = append(appendEscaped(dst, strings.ToValidUTF8(reject.Errors, "\uFFFD")), '\t')
-	dst = append(appendOptional(dst, record), '\t')
-	if raw == nil {
-		dst = append(dst, '\\', 'N')
-	} else {
-		dst = hex.AppendEncode(dst, raw)
-	}
-	return append(dst, '\n')
-}
-
-func appendOptional(dst []byte, s string) []byte {
-	if s == "" {
-		return append(dst, '\\', 'N')
-	}
-	return appendEscaped(dst, s)
-}
-
-func appendOrdinal(dst []byte, n int64) []byte {
-	if n < 0 {
-		return append(dst, '\\', 'N')
-	}
-	return strconv.AppendInt(dst, n, 10)
+	return append(dst, lineEnd...)
 }

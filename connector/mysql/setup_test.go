@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"log/slog"
 	"testing"
 
@@ -54,6 +55,17 @@ func connect(t testing.TB, m *server.MySQL, override map[string]any) *mysql.Conn
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, link.Close()) })
 	return link.(*mysql.Connector)
+}
+
+// database is a fresh database for the tests that SQL targets share.
+func database(t *testing.T) loadtest.Database {
+	t.Helper()
+	b := setup(t)
+	return loadtest.Database{Link: b.link, Exec: b.exec, Sessions: func() int { return len(b.sessions()) }, Kill: func() {
+		for _, id := range b.sessions() {
+			b.exec(fmt.Sprintf("KILL %d", id))
+		}
+	}}
 }
 
 func (b *bundle) exec(statements string) {

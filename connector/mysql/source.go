@@ -9,16 +9,9 @@ import (
 	"sync"
 
 	"github.com/apache/arrow-go/v18/arrow"
-	"github.com/apache/arrow-go/v18/arrow/array"
-	"github.com/apache/arrow-go/v18/arrow/memory"
 
 	"github.com/lume-data/lume/connector"
-)
-
-const (
-	// A batch ends after so many rows or bytes, whichever comes first.
-	batchRows  = 8192
-	batchBytes = 4 << 20
+	"github.com/lume-data/lume/connector/internal/sqlquery"
 )
 
 // syntax is what of MySQL's SQL must be known to bind a placeholder, in the sql_mode of [sessionSettings].
@@ -56,7 +49,7 @@ func (s *session) describe(ctx context.Context, query connector.BoundQuery) ([]c
 		return nil, nil, queryError(ctx, err)
 	}
 	defer statement.Close()
-	rows, err := statement.QueryContext(ctx, params(query, "")...)
+	rows, err := statement.QueryContext(ctx, sqlquery.Args[any](query, "")...)
 	if err != nil {
 		return nil, nil, queryError(ctx, err)
 	}
@@ -68,28 +61,13 @@ func (s *session) describe(ctx context.Context, query connector.BoundQuery) ([]c
 	columns, decoders := make([]connector.Column, len(types)), make([]decoder, len(types))
 	for i, t := range types {
 		if t.Name() == "" || t.Name() == "?" {
-			return nil, nil, columnNames(t.Name(), nil)
+			return nil, nil, sqlquery.NameError(t.Name(), nil)
 		}
 		precision, scale, _ := t.DecimalSize()
 		columns[i] = connector.Column{Name: t.Name(), Type: typeOf(t.DatabaseTypeName(), int(precision), int(scale))}
 		decoders[i] = decoderOf(t.DatabaseTypeName(), columns[i].Type)
 	}
 	return columns, decoders, queryError(ctx, rows.Err())
-}
-
-// params are the parameters of a query, which all stand for the batch.
-func params(query connector.BoundQuery, sourcePath string) []any {
-	list := make([]any, query.Params)
-	for i := range list {
-		list[i] = sourcePath
-	}
-	return list
-}
-
-func columnNames(name string, cause error) error {
-	return &connector.Error{Kind: connector.KindInvalid, Reason: "QUERY_COLUMN_NAMES", Column: name,
-		Message: fmt.Sprintf("the query has two columns named %q, or one without a name", name), Next: "name the columns with AS",
-		Meta: map[string]string{"column": name}, Cause: cause}
 }
 
 // queryError codes what is wrong with a user's query.
@@ -101,7 +79,7 @@ func queryError(ctx context.Context, err error) error {
 	}
 	switch errorNumber(err) {
 	case errDuplicateColumn:
-		return columnNames(e.Column, err)
+		return sqlquery.NameError(e.Column, err)
 	case errSyntax, 1065, 1149, 1221, 1327, 1744:
 		e.Kind, e.Reason, e.Message = connector.KindInvalid, "QUERY_SYNTAX", "the query is not one SELECT that the server understands"
 		e.Next = "run the query in a client, inside of SELECT * FROM ( … ) AS q, with a value in place of the placeholder"
@@ -164,12 +142,13 @@ func (s *session) start(ctx context.Context, query connector.BoundQuery, sourceP
 		return nil, queryError(ctx, err)
 	}
 	running, cancel := context.WithCancel(ctx)
-	rows, err := statement.QueryContext(running, params(query, sourcePath)...) //nolint:rowserrcheck // The stream checks it after the last row.
+	rows, err := statement.QueryContext(running, sqlquery.Args[any](query, sourcePath)...) //nolint:rowserrcheck // The stream checks it after the last row.
 	if err != nil {
 		cancel()
 		return nil, queryError(ctx, err)
 	}
-	out := &stream{session: s, columns: columns, decoders: decoders, ctx: running, cancel: cancel, statement: statement, rows: rows}
+	out := &stream{session: s, Batches: sqlquery.NewBatches(columns, "cast the column to CHAR in the query, and convert it in the flow"),
+		decoders: decoders, ctx: running, cancel: cancel, statement: statement, rows: rows}
 	out.cut = sync.OnceFunc(func() {
 		cancel()
 		// Rows that nobody wants are read to their end by database/sql, unless the server stops.
@@ -186,8 +165,8 @@ func (s *session) start(ctx context.Context, query connector.BoundQuery, sourceP
 
 // stream is a running query.
 type stream struct {
+	*sqlquery.Batches
 	session  *session
-	columns  []connector.Column
 	decoders []decoder
 	ctx      context.Context
 	cancel   context.CancelFunc
@@ -199,9 +178,7 @@ type stream struct {
 	rows      *sql.Rows
 	values    []sql.RawBytes
 	dest      []any
-	build     *array.RecordBuilder
-	count     int64
-	ended     bool
+	drained   bool
 	closed    bool
 }
 
@@ -211,14 +188,13 @@ func (s *stream) bind() error {
 	if err != nil {
 		return coded(s.ctx, err)
 	}
-	if len(types) != len(s.columns) {
+	columns := s.Columns()
+	if len(types) != len(columns) {
 		return &connector.Error{Kind: connector.KindConflict, Reason: "QUERY_CHANGED", Message: "the query returns other columns than a moment before",
 			Next: "do not change its tables while it is read"}
 	}
-	fields := make([]arrow.Field, len(s.columns))
-	s.values, s.dest = make([]sql.RawBytes, len(s.columns)), make([]any, len(s.columns))
-	for i, col := range s.columns {
-		fields[i] = arrow.Field{Name: col.Name, Type: col.Type.Arrow(), Nullable: true}
+	s.values, s.dest = make([]sql.RawBytes, len(columns)), make([]any, len(columns))
+	for i, col := range columns {
 		s.dest[i] = &s.values[i]
 		if digits, _, ok := types[i].DecimalSize(); ok && digits > 6 && isTemporal(types[i].DatabaseTypeName()) {
 			return &connector.Error{Kind: connector.KindInvalid, Reason: "QUERY_PRECISION", Column: col.Name,
@@ -226,71 +202,36 @@ func (s *stream) bind() error {
 				Next:    "CAST the column to DATETIME(6) or TIME(6) in the query", Meta: map[string]string{"column": col.Name}}
 		}
 	}
-	s.build = array.NewRecordBuilder(memory.DefaultAllocator, arrow.NewSchema(fields, nil))
 	return nil
 }
 
-// Columns implements connector.RowStream.
-func (s *stream) Columns() []connector.Column { return s.columns }
-
 // Next implements connector.RowStream.
 func (s *stream) Next(ctx context.Context) (arrow.RecordBatch, error) {
-	if s.ended {
-		return nil, io.EOF
-	}
-	if err := errors.Join(ctx.Err(), s.ctx.Err()); err != nil {
-		return nil, err
-	}
-	stop := context.AfterFunc(ctx, s.cut)
-	defer func() {
-		if !stop() {
-			s.cut()
-		}
-	}()
-	rows, size := 0, 0
-	for rows < batchRows && size < batchBytes {
-		if !s.rows.Next() {
-			s.ended = true
-			if err := s.rows.Err(); err != nil {
-				if ctx.Err() != nil {
-					return nil, ctx.Err()
-				}
-				return nil, queryError(s.ctx, err)
-			}
-			break
-		}
-		if err := s.rows.Scan(s.dest...); err != nil {
-			s.ended = true
-			return nil, coded(s.ctx, err)
-		}
-		for i, value := range s.values {
-			size += len(value) + 8
-			if value == nil {
-				s.build.Field(i).AppendNull()
-				continue
-			}
-			if problem := s.decoders[i](s.build.Field(i), value); problem != "" {
-				return nil, s.unreadable(i, problem)
-			}
-		}
-		rows++
-		s.count++
-	}
-	if rows == 0 {
-		return nil, io.EOF
-	}
-	return s.build.NewRecordBatch(), nil
+	return s.Batches.Next(ctx, s.ctx, s.cut, s.row)
 }
 
-// unreadable is a value that the column's type cannot hold.
-func (s *stream) unreadable(i int, problem string) error {
-	s.cut()
-	s.ended = true
-	c := s.columns[i]
-	return &connector.Error{Kind: connector.KindInvalid, Reason: "SOURCE_VALUE", Column: c.Name,
-		Message: fmt.Sprintf("row %d of the query: column %s %s", s.count, c.Name, problem),
-		Next:    "cast the column to CHAR in the query, and convert it in the flow",
-		Meta:    map[string]string{"column": c.Name, "row": fmt.Sprint(s.count)}}
+func (s *stream) row() (size int, err error) {
+	if !s.rows.Next() {
+		s.drained = true
+		if err := s.rows.Err(); err != nil {
+			return 0, queryError(s.ctx, err)
+		}
+		return 0, io.EOF
+	}
+	if err := s.rows.Scan(s.dest...); err != nil {
+		return 0, coded(s.ctx, err)
+	}
+	for i, value := range s.values {
+		size += len(value) + 8
+		if value == nil {
+			s.Field(i).AppendNull()
+			continue
+		}
+		if problem := s.decoders[i](s.Field(i), value); problem != "" {
+			return 0, s.Unreadable(i, problem)
+		}
+	}
+	return size, nil
 }
 
 // Close implements connector.RowStream. What was not read is not waited for: the connection is cut, and the server told.
@@ -299,13 +240,13 @@ func (s *stream) Close() error {
 		return nil
 	}
 	s.closed = true
-	if !s.release() || !s.ended {
+	if !s.release() || !s.drained {
 		s.cut()
 	}
 	_ = s.rows.Close()
 	_ = s.statement.Close()
 	s.cancel()
-	s.build.Release()
+	s.Batches.Release()
 	s.session.close(context.Background())
 	return nil
 }

@@ -1,48 +1,22 @@
 package mysql_test
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"strings"
 	"testing"
 	"time"
 
-	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/stretchr/testify/require"
 
 	"github.com/lume-data/lume/connector"
+	"github.com/lume-data/lume/connector/internal/sqlload/loadtest"
 	"github.com/lume-data/lume/connector/mysql"
 )
 
 // all reads a query to its end and returns its rows as text.
 func all(t *testing.T, link *mysql.Connector, query, path string, bound bool) []string {
 	t.Helper()
-	stream, err := link.Query(t.Context(), query, path, bound)
-	require.NoError(t, err, "%v", errors.Unwrap(err))
-	defer func() { require.NoError(t, stream.Close()) }()
-	var rows []string
-	for {
-		batch, err := stream.Next(t.Context())
-		if errors.Is(err, io.EOF) {
-			return rows
-		}
-		require.NoError(t, err, "%v", errors.Unwrap(err))
-		for i := range int(batch.NumRows()) {
-			rows = append(rows, strings.Join(texts(batch, i), "|"))
-		}
-		batch.Release()
-	}
-}
-
-func texts(batch arrow.RecordBatch, row int) []string {
-	out := make([]string, batch.NumCols())
-	for i, col := range batch.Columns() {
-		out[i] = col.ValueStr(row)
-	}
-	return out
+	return loadtest.All(t, link, query, path, bound)
 }
 
 func TestAQueryReadsItsBatchByABoundValue(t *testing.T) {
@@ -61,78 +35,16 @@ func TestAQueryReadsItsBatchByABoundValue(t *testing.T) {
 	}
 }
 
-func TestAQuerySeesOneSnapshotAndHoldsLittle(t *testing.T) {
+func TestLongResultsAreStreamed(t *testing.T) {
 	t.Parallel()
-	b := setup(t)
-	b.exec("CREATE TABLE t AS SELECT seq AS n, repeat('x', 200) AS v FROM seq_1_to_50000")
-	stream, err := b.link.Query(t.Context(), "SELECT n, v FROM t ORDER BY n", "", false)
-	require.NoError(t, err)
-	defer stream.Close()
-	first, err := stream.Next(t.Context())
-	require.NoError(t, err)
-	require.LessOrEqual(t, first.NumRows(), int64(8192))
-	b.exec("DELETE FROM t; INSERT INTO t VALUES (0, '')")
-	rows := first.NumRows()
-	for {
-		batch, err := stream.Next(t.Context())
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		require.NoError(t, err)
-		rows += batch.NumRows()
-	}
-	require.EqualValues(t, 50_000, rows)
-}
-
-func TestAStreamThatIsClosedEarlyLeavesNoSession(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
-	stream, err := b.link.Query(t.Context(), "SELECT seq AS n, repeat('x', 1000) AS v FROM seq_1_to_10000000", "", false)
-	require.NoError(t, err)
-	_, err = stream.Next(t.Context())
-	require.NoError(t, err)
-	started := time.Now()
-	require.NoError(t, stream.Close())
-	require.Less(t, time.Since(started), 10*time.Second)
-	b.noSessions()
-}
-
-func TestACancelledReadEnds(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	time.AfterFunc(300*time.Millisecond, cancel)
-	started := time.Now()
-	_, err := b.link.Query(ctx, "SELECT seq AS n, sleep(60) AS v FROM seq_1_to_3", "", false)
-	require.ErrorIs(t, err, context.Canceled)
-	stream, err := b.link.Query(t.Context(), "SELECT seq AS n, CASE WHEN seq > 20000 THEN sleep(60) END AS v FROM seq_1_to_30000", "", false)
-	require.NoError(t, err)
-	ctx, cancel = context.WithCancel(t.Context())
-	time.AfterFunc(300*time.Millisecond, cancel)
-	for err == nil {
-		_, err = stream.Next(ctx)
-	}
-	require.ErrorIs(t, err, context.Canceled)
-	require.NoError(t, stream.Close())
-	require.Less(t, time.Since(started), 30*time.Second)
-	b.noSessions()
-}
-
-func TestAReadThatIsCutIsNeverTheEndOfTheBatch(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
-	stream, err := b.link.Query(t.Context(), "SELECT seq AS n, repeat('x', 1000) AS v FROM seq_1_to_1000000", "", false)
-	require.NoError(t, err)
-	_, err = stream.Next(t.Context())
-	require.NoError(t, err)
-	for _, id := range b.sessions() {
-		b.exec(fmt.Sprintf("KILL %d", id))
-	}
-	for err == nil {
-		_, err = stream.Next(t.Context())
-	}
-	require.Equal(t, connector.KindUnavailable, connector.AsError(err).Kind, "%v", err)
-	require.NoError(t, stream.Close())
+	loadtest.Streaming{
+		Open: database,
+		Series: func(n, width int) string {
+			return fmt.Sprintf("SELECT seq AS n, repeat('x', %d) AS v FROM seq_1_to_%d", width, n)
+		},
+		Sleep:      "SELECT seq AS n, sleep(60) AS v FROM seq_1_to_3",
+		SleepLater: "SELECT seq AS n, CASE WHEN seq > 20000 THEN sleep(60) END AS v FROM seq_1_to_30000",
+	}.Run(t)
 }
 
 func TestAQueryCanOnlyRead(t *testing.T) {

@@ -112,7 +112,7 @@ func (l *loader) merged(ctx context.Context, r sqlload.Range) (sqlload.Attempt, 
 	for _, name := range l.plan.Keys {
 		match = append(match, fmt.Sprintf("t.%[1]s = s.%[1]s", d.Quote(name)))
 	}
-	for _, name := range otherUnique(l.plan, l.table) {
+	for _, name := range l.plan.OtherUnique(l.table.unique) {
 		match = append(match, fmt.Sprintf("t.%[1]s <=> s.%[1]s", d.Quote(name)))
 	}
 	var a sqlload.Attempt

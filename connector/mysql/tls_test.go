@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/lume-data/lume/test/server"
 )
 
 // otherCA is a certificate that signed nothing here.
@@ -23,19 +25,16 @@ YyRIHN8wfdVoOw==
 
 func TestTLSIsVerifiedAsFarAsTheModeSays(t *testing.T) {
 	t.Parallel()
-	b := setup(t)
-	if b.server.CA == "" {
-		t.Skip("LUME_TEST_MYSQL_DSN names a server whose certificates are not known here")
-	}
+	own := server.OwnMySQL(t)
 	for name, c := range map[string]struct {
 		mode, host, ca string
 		fails          bool
 	}{
-		"full, right name":    {"verify-full", "localhost", b.server.CA, false},
-		"full, wrong name":    {"verify-full", "127.0.0.1", b.server.CA, true},
+		"full, right name":    {"verify-full", "localhost", own.CA, false},
+		"full, wrong name":    {"verify-full", "127.0.0.1", own.CA, true},
 		"full, wrong CA":      {"verify-full", "localhost", otherCA, true},
 		"full, CAs of system": {"verify-full", "localhost", "", true},
-		"CA, wrong name":      {"verify-ca", "127.0.0.1", b.server.CA, false},
+		"CA, wrong name":      {"verify-ca", "127.0.0.1", own.CA, false},
 		"CA, wrong CA":        {"verify-ca", "127.0.0.1", otherCA, true},
 		"require, unknown CA": {"require", "127.0.0.1", "", false},
 	} {
@@ -43,7 +42,7 @@ func TestTLSIsVerifiedAsFarAsTheModeSays(t *testing.T) {
 		if c.ca != "" {
 			settings["ca_certificate"] = c.ca
 		}
-		link := connect(t, b.server, settings)
+		link := connect(t, own, settings)
 		_, err := link.Describe(t.Context(), "SELECT 1 AS a", false)
 		if !c.fails {
 			require.NoError(t, err, name)

@@ -3,7 +3,6 @@ package mysql_test
 import (
 	"bytes"
 	"fmt"
-	"io"
 	"math/big"
 	"math/rand/v2"
 	"strings"
@@ -273,10 +272,10 @@ func TestAValueThatItsTypeCannotHoldEndsTheRead(t *testing.T) {
 	for n, column := range map[int]string{1: "d", 2: "d", 3: "d", 4: "s", 5: "t", 6: "t", 7: "t", 8: "b", 10: "z"} {
 		stream, err := b.link.Query(t.Context(), fmt.Sprintf("SELECT d, s, t, b, z FROM t WHERE n = %d", n), "", false)
 		require.NoError(t, err)
-		_, err = stream.Next(t.Context())
-		require.Equal(t, column, coded(t, err, "SOURCE_VALUE").Column, n)
-		_, err = stream.Next(t.Context())
-		require.ErrorIs(t, err, io.EOF)
+		for range 2 {
+			_, err = stream.Next(t.Context())
+			require.Equal(t, column, coded(t, err, "SOURCE_VALUE").Column, n)
+		}
 		require.NoError(t, stream.Close())
 	}
 	require.Equal(t, []string{"838:59:59.999999"}, all(t, b.link, "SELECT CAST(t AS char) AS t FROM t WHERE n = 7", "", false))

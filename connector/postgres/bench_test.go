@@ -1,18 +1,12 @@
 package postgres_test
 
 import (
-	"bufio"
 	"fmt"
-	"os"
+	"io"
 	"os/exec"
-	"path/filepath"
 	"testing"
 	"time"
 
-	"github.com/apache/arrow-go/v18/arrow"
-	"github.com/apache/arrow-go/v18/arrow/array"
-	"github.com/apache/arrow-go/v18/arrow/decimal128"
-	"github.com/apache/arrow-go/v18/arrow/memory"
 	"github.com/stretchr/testify/require"
 
 	"github.com/lume-data/lume/connector"
@@ -24,9 +18,8 @@ import (
 func BenchmarkLoad(b *testing.B) {
 	const rows = 1_000_000
 	d := setup(b)
-	columns := loadtest.Columns(b, "id", "int64", "invoice", "string", "customer", "string", "amount", "decimal(12,2)", "tax", "decimal(12,2)",
-		"issued", "date", "created", "timestamp", "status", "string", "region", "string", "quantity", "int32", "rate", "float64", "paid", "bool")
-	batch, csv := invoices(b, columns, rows)
+	columns := loadtest.InvoiceColumns(b)
+	batch, csv := loadtest.Invoices(b, rows, line)
 	plan := "CREATE TABLE %s (id bigint, invoice text, customer text, amount numeric(12,2), tax numeric(12,2), issued date, created timestamp, " +
 		"status text, region text, quantity int, rate double precision, paid boolean)"
 	var ours, theirs time.Duration
@@ -55,40 +48,8 @@ func BenchmarkLoad(b *testing.B) {
 	b.ReportMetric(ours.Seconds()/theirs.Seconds(), "ratio")
 }
 
-// invoices makes rows, and the same rows as a CSV file.
-func invoices(b *testing.B, columns []connector.Column, rows int) (arrow.RecordBatch, string) {
-	fields := []arrow.Field{{Name: connector.RowColumn, Type: arrow.PrimitiveTypes.Int64}}
-	for _, c := range columns {
-		fields = append(fields, arrow.Field{Name: c.Name, Type: c.Type.Arrow(), Nullable: true})
-	}
-	build := array.NewRecordBuilder(memory.DefaultAllocator, arrow.NewSchema(fields, nil))
-	defer build.Release()
-	path := filepath.Join(b.TempDir(), "rows.csv")
-	file, err := os.Create(path)
-	require.NoError(b, err)
-	w := bufio.NewWriter(file)
-	start := time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
-	for i := range rows {
-		cents, day := int64(i)*7919%10_000_000, i%2000
-		created := start.Add(time.Duration(i) * 1_234_567 * time.Microsecond)
-		customer, status, region := fmt.Sprintf("customer %d GmbH", i%5000), [...]string{"OPEN", "PAID", "VOID"}[i%3], [...]string{"EMEA", "APAC", "AMER"}[i%3]
-		build.Field(0).(*array.Int64Builder).Append(int64(i))
-		build.Field(1).(*array.Int64Builder).Append(int64(i))
-		build.Field(2).(*array.StringBuilder).Append(fmt.Sprintf("INV-%08d", i))
-		build.Field(3).(*array.StringBuilder).Append(customer)
-		build.Field(4).(*array.Decimal128Builder).Append(decimal128.FromI64(cents))
-		build.Field(5).(*array.Decimal128Builder).Append(decimal128.FromI64(cents / 5))
-		build.Field(6).(*array.Date32Builder).Append(arrow.Date32FromTime(start.AddDate(0, 0, day)))
-		build.Field(7).(*array.TimestampBuilder).Append(arrow.Timestamp(created.UnixMicro()))
-		build.Field(8).(*array.StringBuilder).Append(status)
-		build.Field(9).(*array.StringBuilder).Append(region)
-		build.Field(10).(*array.Int32Builder).Append(int32(i % 100))
-		build.Field(11).(*array.Float64Builder).Append(float64(i%1000) / 8)
-		build.Field(12).(*array.BooleanBuilder).Append(i%2 == 0)
-		fmt.Fprintf(w, "%d,INV-%08d,%s,%d.%02d,%d.%02d,%s,%s,%s,%s,%d,%g,%t\n", i, i, customer, cents/100, cents%100, cents/5/100, cents/5%100,
-			start.AddDate(0, 0, day).Format(time.DateOnly), created.Format("2006-01-02 15:04:05.000000"), status, region, i%100, float64(i%1000)/8, i%2 == 0)
-	}
-	require.NoError(b, w.Flush())
-	require.NoError(b, file.Close())
-	return build.NewRecordBatch(), path
+// line writes an invoice in CSV.
+func line(w io.Writer, v loadtest.Invoice) {
+	fmt.Fprintf(w, "%d,%s,%s,%d.%02d,%d.%02d,%s,%s,%s,%s,%d,%g,%t\n", v.ID, v.Number, v.Customer, v.Amount/100, v.Amount%100,
+		v.Tax/100, v.Tax%100, v.Issued.Format(time.DateOnly), v.Created.Format("2006-01-02 15:04:05.000000"), v.Status, v.Region, v.Quantity, v.Rate, v.Paid)
 }

@@ -34,15 +34,8 @@ func connectError(ctx context.Context, err error) error {
 // coded turns any error of an operation into one that a client may see; what is coded already, ended contexts and
 // sentinels pass.
 func coded(ctx context.Context, err error) error {
-	if err == nil {
-		return nil
-	}
-	var known *connector.Error
-	if errors.As(err, &known) {
-		return err
-	}
-	if ctx.Err() != nil {
-		return ctx.Err()
+	if passing, ok := connector.Passes(ctx, err); ok {
+		return passing
 	}
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) {

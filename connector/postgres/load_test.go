@@ -10,9 +10,7 @@ import (
 	"github.com/lume-data/lume/connector/internal/sqlload/loadtest"
 )
 
-func spec(mode connector.Mode, table string, columns []connector.Column) connector.TargetSpec {
-	return connector.TargetSpec{Name: "main", Table: table, Mode: mode, Columns: columns, Create: true}
-}
+var spec = loadtest.Spec
 
 func TestAppendAddsRowsRejectsAndMarkerTogether(t *testing.T) {
 	t.Parallel()

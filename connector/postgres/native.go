@@ -3,7 +3,6 @@ package postgres
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
@@ -194,12 +193,4 @@ func (c native) holdsText() (limit int, ok bool) {
 		return limit, true
 	}
 	return limit, c.enum || c.typname == "citext"
-}
-
-// mismatch is a column whose type cannot hold the flow's values without loss.
-func mismatch(column connector.Column, found string) error {
-	return &connector.Error{Kind: connector.KindConflict, Reason: "TYPE_MISMATCH", Column: column.Name,
-		Message: fmt.Sprintf("column %s is %s in the table, which cannot hold every %s of the flow", column.Name, found, column.Type),
-		Next:    fmt.Sprintf("change the column to %s, or the flow's type to one that fits", strings.ToLower(typeName(column.Type))),
-		Meta:    map[string]string{"column": column.Name, "table_type": found, "flow_type": column.Type.String()}}
 }

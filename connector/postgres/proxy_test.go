@@ -4,106 +4,28 @@ import (
 	"bytes"
 	"net"
 	"strconv"
-	"sync"
-	"sync/atomic"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
+
+	"github.com/lume-data/lume/connector/internal/sqlload/loadtest"
 )
 
 // proxy stands between a connector and its server, and can cut the line at a COMMIT.
 type proxy struct {
-	port   int
-	server string
-
-	mu      sync.Mutex
-	cutting bool
-	reaches bool
+	*loadtest.Line
+	port int
 }
 
 func startProxy(t *testing.T, dsn string) *proxy {
 	t.Helper()
 	config, err := pgx.ParseConfig(dsn)
 	require.NoError(t, err)
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	p := &proxy{port: listener.Addr().(*net.TCPAddr).Port, server: net.JoinHostPort(config.Host, strconv.Itoa(int(config.Port)))}
-	var lines sync.WaitGroup
-	lines.Go(func() {
-		for {
-			client, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			lines.Go(func() { p.line(client) })
-		}
-	})
-	t.Cleanup(func() {
-		_ = listener.Close()
-		lines.Wait()
-	})
-	return p
+	line := loadtest.StartLine(t, net.JoinHostPort(config.Host, strconv.Itoa(int(config.Port))), func(data []byte) bool {
+		return bytes.Contains(data, []byte("commit\x00"))
+	}, nil)
+	return &proxy{Line: line, port: line.Port}
 }
 
-// cutAtCommit cuts the line at the next COMMIT: after the server has done it, if it reaches the server, else before.
-func (p *proxy) cutAtCommit(reaches bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.cutting, p.reaches = true, reaches
-}
-
-func (p *proxy) cut(data []byte) (now, reaches bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if !p.cutting || !bytes.Contains(data, []byte("commit\x00")) {
-		return false, false
-	}
-	p.cutting = false
-	return true, p.reaches
-}
-
-func (p *proxy) line(client net.Conn) {
-	defer client.Close()
-	server, err := net.Dial("tcp", p.server)
-	if err != nil {
-		return
-	}
-	defer server.Close()
-	var silent atomic.Bool
-	answered := make(chan struct{})
-	go func() {
-		defer close(answered)
-		buf := make([]byte, 1<<16)
-		for {
-			n, err := server.Read(buf)
-			if err != nil || silent.Load() {
-				_ = client.Close()
-				return
-			}
-			if _, err := client.Write(buf[:n]); err != nil {
-				return
-			}
-		}
-	}()
-	buf := make([]byte, 1<<16)
-	for {
-		n, err := client.Read(buf)
-		if now, reaches := p.cut(buf[:n]); now {
-			if reaches {
-				silent.Store(true)
-				_, _ = server.Write(buf[:n])
-				<-answered
-			}
-			return
-		}
-		if n > 0 {
-			if _, err := server.Write(buf[:n]); err != nil {
-				return
-			}
-		}
-		if err != nil {
-			return
-		}
-	}
-}
+func (p *proxy) cutAtCommit(reaches bool) { p.CutAtCommit(reaches) }

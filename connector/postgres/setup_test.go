@@ -62,6 +62,17 @@ func (b *bundle) session() *pgx.Conn {
 	return conn
 }
 
+// database is a fresh database for the tests that SQL targets share.
+func database(t *testing.T) loadtest.Database {
+	t.Helper()
+	b := setup(t)
+	const ours = " FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'lume/%'"
+	return loadtest.Database{Link: b.link, Exec: b.exec, Sessions: func() (n int) {
+		require.NoError(t, b.conn.QueryRow(t.Context(), "SELECT count(*)"+ours).Scan(&n))
+		return n
+	}, Kill: func() { require.Equal(t, "true", b.text("SELECT bool_and(pg_terminate_backend(pid))"+ours)) }}
+}
+
 func (b *bundle) exec(sql string) {
 	b.t.Helper()
 	_, err := b.conn.Exec(b.t.Context(), sql)

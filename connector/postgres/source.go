@@ -3,26 +3,18 @@ package postgres
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 
 	"github.com/apache/arrow-go/v18/arrow"
-	"github.com/apache/arrow-go/v18/arrow/array"
-	"github.com/apache/arrow-go/v18/arrow/memory"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/lume-data/lume/connector"
+	"github.com/lume-data/lume/connector/internal/sqlquery"
 )
 
-const (
-	// A batch ends after so many rows or bytes, whichever comes first.
-	batchRows  = 8192
-	batchBytes = 4 << 20
-
-	// sourceApplication names the sessions of queries.
-	sourceApplication = "lume/source"
-)
+// sourceApplication names the sessions of queries.
+const sourceApplication = "lume/source"
 
 // snapshot is the transaction of a query: it sees one state of the database and changes nothing.
 var snapshot = pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
@@ -33,7 +25,7 @@ var syntax = connector.QuerySyntax{Param: dialect.Param, EscapeStrings: true, Do
 // prepared is a query that the server has parsed.
 type prepared struct {
 	statement string
-	params    int
+	bound     connector.BoundQuery
 	columns   []connector.Column
 	decoders  []decoder
 	formats   []int16
@@ -45,26 +37,24 @@ func prepare(ctx context.Context, conn *pgx.Conn, query string, bound bool) (*pr
 	if err != nil {
 		return nil, err
 	}
-	p := &prepared{statement: "lume", params: bind.Params}
+	p := &prepared{statement: "lume", bound: bind}
 	described, err := conn.PgConn().Prepare(ctx, p.statement, bind.Text, nil)
 	if err != nil {
 		return nil, queryError(ctx, err)
 	}
 	if len(described.Fields) == 0 {
-		return nil, &connector.Error{Kind: connector.KindInvalid, Reason: "QUERY_WITHOUT_ROWS", Message: "the query returns no columns", Next: "write a SELECT"}
+		return nil, sqlquery.NoColumns()
 	}
 	enums, err := enumerations(ctx, conn, described.Fields)
 	if err != nil {
 		return nil, err
 	}
-	seen := make(map[string]bool, len(described.Fields))
+	// So the server calls a column without a name.
+	names := sqlquery.Names{"?column?": true}
 	for _, field := range described.Fields {
-		if field.Name == "?column?" || field.Name == "" || seen[field.Name] {
-			return nil, &connector.Error{Kind: connector.KindInvalid, Reason: "QUERY_COLUMN_NAMES", Column: field.Name,
-				Message: fmt.Sprintf("the query has two columns named %q, or one without a name", field.Name), Next: "name the columns with AS",
-				Meta: map[string]string{"column": field.Name}}
+		if err := names.Add(field.Name); err != nil {
+			return nil, err
 		}
-		seen[field.Name] = true
 		t, d := decoderOf(field.DataTypeOID, field.TypeModifier, enums[field.DataTypeOID])
 		p.columns = append(p.columns, connector.Column{Name: field.Name, Type: t})
 		p.decoders = append(p.decoders, d)
@@ -150,102 +140,60 @@ func startStream(ctx context.Context, conn *pgx.Conn, query, sourcePath string, 
 	if _, err := conn.Exec(ctx, "SET LOCAL intervalstyle = 'iso_8601'"); err != nil {
 		return nil, coded(ctx, err)
 	}
-	params := make([][]byte, p.params)
-	for i := range params {
-		params[i] = []byte(sourcePath)
-	}
 	running, cancel := context.WithCancel(ctx)
-	result := conn.PgConn().ExecPrepared(running, p.statement, params, nil, p.formats)
+	result := conn.PgConn().ExecPrepared(running, p.statement, sqlquery.Args(p.bound, []byte(sourcePath)), nil, p.formats)
 	if ctx.Err() != nil {
 		// The error of the query itself is told by the first batch.
 		cancel()
 		_, _ = result.Close()
 		return nil, ctx.Err()
 	}
-	fields := make([]arrow.Field, len(p.columns))
-	for i, col := range p.columns {
-		fields[i] = arrow.Field{Name: col.Name, Type: col.Type.Arrow(), Nullable: true}
-	}
 	return &stream{
-		prepared: p, conn: conn, ctx: running, cancel: cancel, result: result,
-		build: array.NewRecordBuilder(memory.DefaultAllocator, arrow.NewSchema(fields, nil)),
+		Batches: sqlquery.NewBatches(p.columns, "cast the column to text in the query, and convert it in the flow"),
+		conn:    conn, ctx: running, cancel: cancel, result: result, decoders: p.decoders,
 	}, nil
 }
 
 // stream is a running query.
 type stream struct {
-	*prepared
-	conn   *pgx.Conn
-	ctx    context.Context
-	cancel context.CancelFunc
-	result *pgconn.ResultReader
-	build  *array.RecordBuilder
-	rows   int64
-	ended  bool
+	*sqlquery.Batches
+	conn     *pgx.Conn
+	ctx      context.Context
+	cancel   context.CancelFunc
+	result   *pgconn.ResultReader
+	decoders []decoder
 }
-
-// Columns implements connector.RowStream.
-func (s *stream) Columns() []connector.Column { return s.columns }
 
 // Next implements connector.RowStream.
 func (s *stream) Next(ctx context.Context) (arrow.RecordBatch, error) {
-	if s.ended {
-		return nil, io.EOF
-	}
-	if err := errors.Join(ctx.Err(), s.ctx.Err()); err != nil {
-		return nil, err
-	}
-	stop := context.AfterFunc(ctx, s.cancel)
-	defer stop()
-	rows, size := 0, 0
-	for rows < batchRows && size < batchBytes {
-		if !s.result.NextRow() {
-			s.ended = true
-			if _, err := s.result.Close(); err != nil {
-				if ctx.Err() != nil {
-					return nil, ctx.Err()
-				}
-				return nil, queryError(s.ctx, err)
-			}
-			break
-		}
-		for i, value := range s.result.Values() {
-			size += len(value) + 8
-			if value == nil {
-				s.build.Field(i).AppendNull()
-				continue
-			}
-			if problem := s.decoders[i].append(s.build.Field(i), value); problem != "" {
-				return nil, s.unreadable(i, problem)
-			}
-		}
-		rows++
-		s.rows++
-	}
-	if rows == 0 {
-		return nil, io.EOF
-	}
-	return s.build.NewRecordBatch(), nil
+	return s.Batches.Next(ctx, s.ctx, s.cancel, s.row)
 }
 
-// unreadable is a value that the column's type cannot hold.
-func (s *stream) unreadable(i int, problem string) error {
-	s.ended = true
-	c := s.columns[i]
-	return &connector.Error{Kind: connector.KindInvalid, Reason: "SOURCE_VALUE", Column: c.Name,
-		Message: fmt.Sprintf("row %d of the query: column %s %s", s.rows, c.Name, problem),
-		Next:    "cast the column to text in the query, and convert it in the flow",
-		Meta:    map[string]string{"column": c.Name, "row": fmt.Sprint(s.rows)}}
+func (s *stream) row() (size int, err error) {
+	if !s.result.NextRow() {
+		if _, err := s.result.Close(); err != nil {
+			return 0, queryError(s.ctx, err)
+		}
+		return 0, io.EOF
+	}
+	for i, value := range s.result.Values() {
+		size += len(value) + 8
+		if value == nil {
+			s.Field(i).AppendNull()
+			continue
+		}
+		if problem := s.decoders[i].append(s.Field(i), value); problem != "" {
+			return 0, s.Unreadable(i, problem)
+		}
+	}
+	return size, nil
 }
 
 // Close implements connector.RowStream. What was not read is not waited for.
 func (s *stream) Close() error {
-	if !s.ended {
-		s.cancel()
-		_, _ = s.result.Close()
-	}
 	s.cancel()
-	s.build.Release()
+	_, _ = s.result.Close()
+	s.Release()
 	closeConn(context.Background(), s.conn)
 	return nil
 }

@@ -1,39 +1,21 @@
 package postgres_test
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/lume-data/lume/connector"
+	"github.com/lume-data/lume/connector/internal/sqlload/loadtest"
 	"github.com/lume-data/lume/connector/postgres"
 )
 
 // all reads a query to its end and returns its rows as text.
 func all(t *testing.T, b *bundle, query, path string, bound bool) []string {
 	t.Helper()
-	stream, err := b.link.Query(t.Context(), query, path, bound)
-	require.NoError(t, err, "%v", errors.Unwrap(err))
-	defer func() { require.NoError(t, stream.Close()) }()
-	var rows []string
-	for {
-		batch, err := stream.Next(t.Context())
-		if errors.Is(err, io.EOF) {
-			return rows
-		}
-		require.NoError(t, err)
-		for i := range int(batch.NumRows()) {
-			rows = append(rows, strings.Join(texts(batch, i), "|"))
-		}
-		batch.Release()
-	}
+	return loadtest.All(t, b.link, query, path, bound)
 }
 
 func TestAQueryReadsItsBatchByABoundValue(t *testing.T) {
@@ -56,75 +38,16 @@ func TestAQueryReadsItsBatchByABoundValue(t *testing.T) {
 	coded(t, err, "QUERY_FAILED")
 }
 
-func TestAQuerySeesOneSnapshotAndHoldsLittle(t *testing.T) {
+func TestLongResultsAreStreamed(t *testing.T) {
 	t.Parallel()
-	b := setup(t)
-	b.exec("CREATE TABLE t AS SELECT i AS n, repeat('x', 200) AS v FROM generate_series(1, 50000) i")
-	stream, err := b.link.Query(t.Context(), "SELECT n, v FROM t ORDER BY n", "", false)
-	require.NoError(t, err)
-	defer stream.Close()
-	first, err := stream.Next(t.Context())
-	require.NoError(t, err)
-	require.LessOrEqual(t, first.NumRows(), int64(8192))
-	b.exec("DELETE FROM t; INSERT INTO t VALUES (0, '')")
-	rows := first.NumRows()
-	for {
-		batch, err := stream.Next(t.Context())
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		require.NoError(t, err)
-		rows += batch.NumRows()
-	}
-	require.EqualValues(t, 50_000, rows)
-}
-
-func TestAStreamThatIsClosedEarlyLeavesNoSession(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
-	stream, err := b.link.Query(t.Context(), "SELECT i AS n, repeat('x', 1000) AS v FROM generate_series(1, 10000000) i", "", false)
-	require.NoError(t, err)
-	_, err = stream.Next(t.Context())
-	require.NoError(t, err)
-	started := time.Now()
-	require.NoError(t, stream.Close())
-	require.Less(t, time.Since(started), 10*time.Second)
-	require.Eventually(t, func() bool {
-		return b.text("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'lume/source'") == "0"
-	}, 10*time.Second, 10*time.Millisecond)
-}
-
-func TestACancelledReadEnds(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	time.AfterFunc(50*time.Millisecond, cancel)
-	_, err := b.link.Query(ctx, "SELECT pg_sleep(60)::text AS v", "", false)
-	require.ErrorIs(t, err, context.Canceled)
-	stream, err := b.link.Query(t.Context(), "SELECT i, CASE WHEN i > 20000 THEN pg_sleep(60)::text END AS v FROM generate_series(1, 30000) i", "", false)
-	require.NoError(t, err)
-	ctx, cancel = context.WithCancel(t.Context())
-	time.AfterFunc(50*time.Millisecond, cancel)
-	for err == nil {
-		_, err = stream.Next(ctx)
-	}
-	require.ErrorIs(t, err, context.Canceled)
-	require.NoError(t, stream.Close())
-}
-
-func TestAReadThatIsCutIsNeverTheEndOfTheBatch(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
-	stream, err := b.link.Query(t.Context(), "SELECT i AS n, repeat('x', 1000) AS v FROM generate_series(1, 1000000) i", "", false)
-	require.NoError(t, err)
-	_, err = stream.Next(t.Context())
-	require.NoError(t, err)
-	require.Equal(t, "true", b.text("SELECT bool_and(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'lume/source'"))
-	for err == nil {
-		_, err = stream.Next(t.Context())
-	}
-	require.Equal(t, connector.KindUnavailable, connector.AsError(err).Kind, "%v", err)
-	require.NoError(t, stream.Close())
+	loadtest.Streaming{
+		Open: database,
+		Series: func(n, width int) string {
+			return fmt.Sprintf("SELECT i AS n, repeat('x', %d) AS v FROM generate_series(1, %d) i", width, n)
+		},
+		Sleep:      "SELECT pg_sleep(60)::text AS v",
+		SleepLater: "SELECT i, CASE WHEN i > 20000 THEN pg_sleep(60)::text END AS v FROM generate_series(1, 30000) i",
+	}.Run(t)
 }
 
 func TestAQueryCanOnlyRead(t *testing.T) {

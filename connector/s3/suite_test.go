@@ -1,10 +1,8 @@
 package s3_test
 
 import (
-	"fmt"
 	"io"
 	"strings"
-	"sync/atomic"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -19,36 +17,25 @@ import (
 func TestTargetSuite(t *testing.T) {
 	t.Parallel()
 	srv := server.StartS3(t)
-	for _, format := range []string{"parquet", "csv", "jsonl"} {
-		t.Run(format, func(t *testing.T) {
-			t.Parallel()
-			set := settings(srv)
-			set["prefix"] = "out/" + format
-			var prefixes atomic.Int64
-			// The formats share how a load commits.
-			suite := connectortest.TargetValues
-			if format == "parquet" {
-				suite = connectortest.Target
-			}
-			suite(t, connectortest.ObjectTarget{
-				Format: format,
-				Only:   only[format],
-				Open: func(t *testing.T) connector.Target {
-					t.Helper()
-					c, err := open(t, set, secrets(srv))
-					require.NoError(t, err)
-					return c.(connector.Target)
-				},
-				NewPrefix: func(*testing.T) string { return fmt.Sprintf("flow/p%d", prefixes.Add(1)) },
-				Objects: func(t *testing.T, prefix string) map[string][]byte {
-					return objects(t, srv, "out/"+format+"/"+prefix+"/")
-				},
-				Uploads: func(t *testing.T, prefix string) []string {
-					return uploads(t, srv, "out/"+format+"/"+prefix+"/")
-				},
-			}.Harness())
-		})
-	}
+	connectortest.ObjectTargets(t, only, func(t *testing.T, format string) connectortest.ObjectTarget {
+		t.Helper()
+		set := settings(srv)
+		set["prefix"] = "out/" + format
+		return connectortest.ObjectTarget{
+			Open: func(t *testing.T) connector.Target {
+				t.Helper()
+				c, err := open(t, set, secrets(srv))
+				require.NoError(t, err)
+				return c.(connector.Target)
+			},
+			Objects: func(t *testing.T, prefix string) map[string][]byte {
+				return objects(t, srv, "out/"+format+"/"+prefix+"/")
+			},
+			Uploads: func(t *testing.T, prefix string) []string {
+				return uploads(t, srv, "out/"+format+"/"+prefix+"/")
+			},
+		}
+	})
 }
 
 func TestObjectSourceSuite(t *testing.T) {

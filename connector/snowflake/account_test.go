@@ -272,7 +272,11 @@ func (a *account) ordinals(path string) []int64 {
 	defer f.Close()
 	reader, err := pqarrow.NewFileReader(f, pqarrow.ArrowReadProperties{}, memory.DefaultAllocator)
 	require.NoError(a.t, err)
-	read, err := reader.ReadTable(context.Background())
+	groups := make([]int, f.NumRowGroups())
+	for i := range groups {
+		groups[i] = i
+	}
+	read, err := reader.ReadRowGroups(context.Background(), []int{0}, groups)
 	require.NoError(a.t, err)
 	defer read.Release()
 	var list []int64

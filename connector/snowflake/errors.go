@@ -2,8 +2,6 @@ package snowflake
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"net/http"
 	"strconv"
@@ -12,6 +10,7 @@ import (
 	sf "github.com/snowflakedb/gosnowflake"
 
 	"github.com/lume-data/lume/connector"
+	"github.com/lume-data/lume/connector/internal/dial"
 )
 
 // class describes an error by the server's number.
@@ -70,16 +69,7 @@ func loginError(ctx context.Context, err error) error {
 
 // tlsError codes a server that cannot be trusted, or returns nil.
 func tlsError(err error) error {
-	var (
-		unknown  x509.UnknownAuthorityError
-		hostname x509.HostnameError
-		invalid  x509.CertificateInvalidError
-		verify   *tls.CertificateVerificationError
-		alert    tls.AlertError
-		header   tls.RecordHeaderError
-	)
-	if errors.As(err, &unknown) || errors.As(err, &hostname) || errors.As(err, &invalid) || errors.As(err, &verify) ||
-		errors.As(err, &alert) || errors.As(err, &header) || errors.Is(err, http.ErrSchemeMismatch) {
+	if dial.IsTLS(err) || errors.Is(err, http.ErrSchemeMismatch) {
 		return &connector.Error{Kind: connector.KindInvalid, Reason: "TLS_FAILED", Message: "no trusted TLS connection with the server is possible",
 			Next: "check account and host of the connector", Cause: err}
 	}
@@ -89,15 +79,8 @@ func tlsError(err error) error {
 // coded turns any error of an operation into one that a client may see; what is coded already, ended contexts and
 // sentinels pass.
 func coded(ctx context.Context, err error) error {
-	if err == nil {
-		return nil
-	}
-	var known *connector.Error
-	if errors.As(err, &known) {
-		return err
-	}
-	if ctx.Err() != nil {
-		return ctx.Err()
+	if passing, ok := connector.Passes(ctx, err); ok {
+		return passing
 	}
 	var e *sf.SnowflakeError
 	if !errors.As(err, &e) {

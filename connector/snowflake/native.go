@@ -92,21 +92,14 @@ func (n native) String() string {
 
 // holds reports whether the column keeps every value of a type as it is, but for the length of text and bytes.
 func (n native) holds(t connector.Type) bool {
-	digits := func(precision, scale int) bool {
-		return n.typ == "NUMBER" && n.scale >= scale && n.precision-n.scale >= precision-scale
-	}
 	micros := func(types ...string) bool { return slices.Contains(types, n.typ) && n.scale >= 6 }
 	switch t.Name {
 	case connector.TypeBool:
 		return n.typ == "BOOLEAN"
-	case connector.TypeInt16:
-		return digits(5, 0)
-	case connector.TypeInt32:
-		return digits(10, 0)
-	case connector.TypeInt64:
-		return digits(19, 0)
+	case connector.TypeInt16, connector.TypeInt32, connector.TypeInt64:
+		return n.typ == "NUMBER" && sqlload.DecimalHolds(n.precision, n.scale, t)
 	case connector.TypeDecimal:
-		return digits(t.Precision, t.Scale) || t.Scale > maxScale && n.typ == "TEXT"
+		return n.typ == "NUMBER" && sqlload.DecimalHolds(n.precision, n.scale, t) || t.Scale > maxScale && n.typ == "TEXT"
 	case connector.TypeFloat32, connector.TypeFloat64:
 		return n.typ == "FLOAT"
 	case connector.TypeDate:
@@ -234,31 +227,20 @@ func nativeOf(r record) native {
 
 // bindColumns matches the flow's columns with the table's by name. Errors name the column.
 func bindColumns(plan sqlload.Plan, t *table) ([]native, error) {
+	existing := make([]sqlload.Existing, len(t.columns))
+	for i, c := range t.columns {
+		existing[i] = sqlload.Existing{Name: c.name, Optional: c.optional}
+	}
+	places, err := plan.Match(existing)
+	if err != nil {
+		return nil, err
+	}
 	columns := make([]native, len(plan.Columns))
 	for i, c := range plan.Columns {
-		found, ok := t.column(c.Name)
-		meta := map[string]string{"table": plan.Target.String(), "column": c.Name}
-		if !ok {
-			return nil, &connector.Error{Kind: connector.KindNotFound, Reason: "COLUMN_NOT_FOUND", Column: c.Name,
-				Message: fmt.Sprintf("the table %s has no column %s", plan.Target, c.Name),
-				Next:    fmt.Sprintf("add the column (%s), or remove it from the flow; names are taken exactly as they stand", createdType(c.Type)), Meta: meta}
+		columns[i] = t.columns[places[i]]
+		if !columns[i].holds(c.Type) {
+			return nil, plan.Mismatch(c, columns[i].String())
 		}
-		if !found.holds(c.Type) {
-			meta["type"], meta["native_type"] = c.Type.String(), found.String()
-			return nil, &connector.Error{Kind: connector.KindConflict, Reason: "TYPE_MISMATCH", Column: c.Name,
-				Message: fmt.Sprintf("column %s is %s, which does not keep every %s", c.Name, found, c.Type),
-				Next:    fmt.Sprintf("make the column %s, or change the type in the flow", createdType(c.Type)), Meta: meta}
-		}
-		columns[i] = found
-	}
-	for _, found := range t.columns {
-		if found.optional || slices.ContainsFunc(plan.Columns, func(c connector.Column) bool { return c.Name == found.name }) {
-			continue
-		}
-		return nil, &connector.Error{Kind: connector.KindConflict, Reason: "COLUMN_REQUIRED", Column: found.name,
-			Message: fmt.Sprintf("column %s of table %s needs a value, and the flow has no such column", found.name, plan.Target),
-			Next:    "map the column in the flow, or give it a default in the table",
-			Meta:    map[string]string{"table": plan.Target.String(), "column": found.name}}
 	}
 	return columns, nil
 }

@@ -4,11 +4,8 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"io"
 	"strconv"
-	"strings"
-	"unicode/utf8"
 
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/memory"
@@ -25,15 +22,10 @@ const rejectRows = 1000
 
 // checkRejects checks that an existing rejects table has the documented columns.
 func checkRejects(plan sqlload.Plan, t *table) error {
-	for i, name := range sqlload.RejectColumns {
-		if c, ok := t.column(name); !ok || c.typ != rejectTypes[i] {
-			return &connector.Error{Kind: connector.KindConflict, Reason: "REJECTS_TABLE_MISMATCH", Column: name,
-				Message: fmt.Sprintf("table %s is not a rejects table: its column %s is missing or of another type", plan.Rejects, name),
-				Next:    "choose another rejects table, or create it as docs describe it",
-				Meta:    map[string]string{"table": plan.Rejects.String(), "column": name}}
-		}
-	}
-	return nil
+	return plan.CheckRejects(func(i int, name string) bool {
+		c, ok := t.column(name)
+		return ok && c.typ == rejectTypes[i]
+	})
 }
 
 // rejects copies the rejects of the run into their table, inside of the load's transaction.
@@ -81,12 +73,13 @@ func (l *loader) sendRejects(ctx context.Context, source connector.Rejects, g *s
 			return err
 		}
 		b.Field(0).(*array.Int64Builder).Append(n)
-		for i, text := range l.rejectTexts(reject) {
-			if text == nil {
+		for i, value := range sqlload.RejectRow(l.load.RunID, reject) {
+			text, ok := rejectText(value)
+			if !ok {
 				b.Field(i + 1).AppendNull()
 				continue
 			}
-			b.Field(i + 1).(*array.StringBuilder).Append(*text)
+			b.Field(i + 1).(*array.StringBuilder).Append(text)
 		}
 		if n%rejectRows == rejectRows-1 {
 			if err := flush(); err != nil {
@@ -96,39 +89,15 @@ func (l *loader) sendRejects(ctx context.Context, source connector.Rejects, g *s
 	}
 }
 
-// rejectTexts are the texts of a row of RejectColumns; nil is NULL. A record that is no JSON text goes to raw.
-func (l *loader) rejectTexts(r connector.Reject) []*string {
-	record, raw := r.Record, r.Raw
-	if record != "" && !sqlload.PlainJSON(record) {
-		record, raw = "", []byte(record)
+// rejectText writes a value of a row of RejectColumns; false is NULL.
+func rejectText(value any) (string, bool) {
+	switch v := value.(type) {
+	case string:
+		return v, true
+	case int64:
+		return strconv.FormatInt(v, 10), true
+	case []byte:
+		return hex.EncodeToString(v), true
 	}
-	text := func(s string) *string { return &s }
-	optional := func(s string) *string {
-		if s == "" {
-			return nil
-		}
-		return &s
-	}
-	ordinal := func(n int64) *string {
-		if n < 0 {
-			return nil
-		}
-		return text(strconv.FormatInt(n, 10))
-	}
-	var bytes *string
-	if raw != nil {
-		bytes = text(hex.EncodeToString(raw))
-	}
-	return []*string{
-		text(l.load.RunID), ordinal(r.Row), optional(clean(r.File)), ordinal(r.Line), ordinal(r.Byte), text(r.Stage),
-		text(clean(r.Errors)), optional(record), bytes,
-	}
-}
-
-// clean replaces what text cannot hold.
-func clean(s string) string {
-	if utf8.ValidString(s) {
-		return s
-	}
-	return strings.ToValidUTF8(s, "\uFFFD")
+	return "", false
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	sf "github.com/snowflakedb/gosnowflake"
@@ -60,15 +61,17 @@ var (
 	_ connector.Discoverer = (*Connector)(nil)
 )
 
-// The driver would ask for the metadata service of the machine's cloud, and takes no for an answer from the environment
-// only. Its log would show statements and values.
-func init() {
+// quieten keeps the driver from what it does for the whole process unless told otherwise: it would ask for the metadata service of
+// the machine's cloud when it first connects, and takes no for an answer from the environment only; its log would show statements
+// and values.
+var quieten = sync.OnceFunc(func() {
 	_ = os.Setenv("SNOWFLAKE_DISABLE_PLATFORM_DETECTION", "true")
 	_ = sf.GetLogger().SetLogLevel("OFF")
 	sf.GetLogger().SetOutput(io.Discard)
-}
+})
 
 func open(_ context.Context, env connector.Env, cfg connector.Config) (connector.Connector, error) {
+	quieten()
 	config := sf.Config{
 		Account: cfg.Text("account"), User: cfg.Text("user"), Warehouse: cfg.Text("warehouse"), Database: cfg.Text("database"),
 		Schema: cfg.Text("schema"), Role: cfg.Text("role"), Application: "lume", Authenticator: sf.AuthTypeSnowflake,

@@ -15,6 +15,7 @@ import (
 	sf "github.com/snowflakedb/gosnowflake"
 
 	"github.com/lume-data/lume/connector"
+	"github.com/lume-data/lume/connector/internal/sqlquery"
 )
 
 const (
@@ -34,10 +35,7 @@ func (s *session) prepare(ctx context.Context, query, sourcePath string, bound b
 	if err != nil {
 		return "", nil, err
 	}
-	args := make([]string, bind.Params)
-	for i := range args {
-		args[i] = sourcePath
-	}
+	args := sqlquery.Args(bind, sourcePath)
 	if _, err := s.arrow(sf.WithDescribeOnly(ctx), "SELECT * FROM (\n"+bind.Text+"\n) AS q", args); err != nil {
 		return "", nil, queryError(ctx, err)
 	}
@@ -64,14 +62,11 @@ func queryError(ctx context.Context, err error) error {
 // columnsOf says what the columns of a result become.
 func columnsOf(result sf.ArrowStreamLoader) ([]column, error) {
 	var columns []column
-	seen := make(map[string]bool)
+	names := sqlquery.Names{}
 	for _, r := range result.RowTypes() {
-		if r.Name == "" || seen[r.Name] {
-			return nil, &connector.Error{Kind: connector.KindInvalid, Reason: "QUERY_COLUMN_NAMES", Column: r.Name,
-				Message: fmt.Sprintf("the query has two columns named %q, or one without a name", r.Name), Next: "name the columns with AS",
-				Meta: map[string]string{"column": r.Name}}
+		if err := names.Add(r.Name); err != nil {
+			return nil, err
 		}
-		seen[r.Name] = true
 		logical := strings.ToLower(r.Type)
 		t, ok := typeOf(logical, int(r.Precision), int(r.Scale))
 		if !ok {
@@ -82,7 +77,7 @@ func columnsOf(result sf.ArrowStreamLoader) ([]column, error) {
 		columns = append(columns, column{Column: connector.Column{Name: r.Name, Type: t}, native: logical, scale: int(r.Scale)})
 	}
 	if len(columns) == 0 {
-		return nil, &connector.Error{Kind: connector.KindInvalid, Reason: "QUERY_WITHOUT_ROWS", Message: "the query returns no columns", Next: "write a SELECT"}
+		return nil, sqlquery.NoColumns()
 	}
 	return columns, nil
 }
@@ -329,11 +324,7 @@ func (s *stream) decode(raw arrow.RecordBatch) (arrow.RecordBatch, error) {
 	for i, c := range s.columns {
 		decoded, row, problem := c.decode(raw.Column(i))
 		if problem != "" {
-			at := s.rows + int64(row)
-			return nil, &connector.Error{Kind: connector.KindInvalid, Reason: "SOURCE_VALUE", Column: c.Name,
-				Message: fmt.Sprintf("row %d of the query: column %s %s", at, c.Name, problem),
-				Next:    "cast the column to VARCHAR in the query, and convert it in the flow",
-				Meta:    map[string]string{"column": c.Name, "row": strconv.FormatInt(at, 10)}}
+			return nil, sqlquery.ValueError(c.Column, s.rows+int64(row)+1, problem, "cast the column to VARCHAR in the query, and convert it in the flow")
 		}
 		list = append(list, decoded)
 	}

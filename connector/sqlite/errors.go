@@ -26,15 +26,8 @@ func resultCode(err error) int {
 
 // coded turns SQLite's errors into ones that a client may see; all others pass.
 func coded(ctx context.Context, err error) error {
-	if err == nil {
-		return nil
-	}
-	var known *connector.Error
-	if errors.As(err, &known) {
-		return err
-	}
-	if ctx.Err() != nil {
-		return ctx.Err()
+	if passing, ok := connector.Passes(ctx, err); ok {
+		return passing
 	}
 	code := resultCode(err)
 	if code == 0 {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 
-	"github.com/lume-data/lume/connector"
 	"github.com/lume-data/lume/connector/internal/sqlload"
 )
 
@@ -26,36 +25,11 @@ func (l *loader) rejects(ctx context.Context) error {
 			return source.Close()
 		}
 		if err == nil {
-			_, err = insert.ExecContext(ctx, rejectArgs(l.load.RunID, reject)...)
+			_, err = insert.ExecContext(ctx, sqlload.RejectRow(l.load.RunID, reject)...)
 			err = coded(ctx, err)
 		}
 		if err != nil {
 			return errors.Join(err, source.Close())
 		}
 	}
-}
-
-// rejectArgs are the parameters of an insert of a reject. What is not JSON text goes to raw.
-func rejectArgs(runID string, r connector.Reject) []any {
-	ordinal := func(n int64) any {
-		if n < 0 {
-			return nil
-		}
-		return n
-	}
-	optional := func(s string) any {
-		if s == "" {
-			return nil
-		}
-		return s
-	}
-	record, raw := r.Record, r.Raw
-	if record != "" && !sqlload.PlainJSON(record) {
-		record, raw = "", []byte(record)
-	}
-	var bytes any
-	if raw != nil {
-		bytes = raw
-	}
-	return []any{runID, ordinal(r.Row), optional(r.File), ordinal(r.Line), ordinal(r.Byte), r.Stage, r.Errors, optional(record), bytes}
 }

@@ -12,15 +12,9 @@ import (
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
-	"github.com/apache/arrow-go/v18/arrow/memory"
 
 	"github.com/lume-data/lume/connector"
-)
-
-const (
-	// A batch ends after so many rows or bytes, whichever comes first.
-	batchRows  = 8192
-	batchBytes = 4 << 20
+	"github.com/lume-data/lume/connector/internal/sqlquery"
 )
 
 // syntax is what of SQLite's SQL must be known to bind a placeholder.
@@ -60,15 +54,11 @@ func (s *session) start(ctx context.Context, query connector.BoundQuery, sourceP
 	if err := s.selectOnly(); err != nil {
 		return nil, coded(ctx, err)
 	}
-	args := make([]any, query.Params)
-	for i := range args {
-		args[i] = sourcePath
-	}
 	// The rows outlive ctx of this call.
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, cancel)
 	defer stop()
-	rows, columns, err := s.open(running, query.Text, args) //nolint:rowserrcheck // The stream checks it after the last row.
+	rows, columns, err := s.open(running, query.Text, sqlquery.Args[any](query, sourcePath)) //nolint:rowserrcheck // The stream checks it after the last row.
 	if err != nil {
 		cancel()
 		if ctx.Err() != nil {
@@ -76,13 +66,9 @@ func (s *session) start(ctx context.Context, query connector.BoundQuery, sourceP
 		}
 		return nil, queryError(err)
 	}
-	fields := make([]arrow.Field, len(columns))
-	for i, c := range columns {
-		fields[i] = arrow.Field{Name: c.Name, Type: c.Type.Arrow(), Nullable: true}
-	}
 	st := &stream{
-		session: s, rows: rows, ctx: running, cancel: cancel, columns: columns,
-		build:  array.NewRecordBuilder(memory.DefaultAllocator, arrow.NewSchema(fields, nil)),
+		Batches: sqlquery.NewBatches(columns, "CAST the column to TEXT in the query, and convert it in the flow"),
+		session: s, rows: rows, ctx: running, cancel: cancel,
 		values: make([]any, len(columns)), pointers: make([]any, len(columns)),
 	}
 	for i := range st.values {
@@ -135,16 +121,13 @@ func describe(rows *sql.Rows) ([]connector.Column, []string, error) {
 		return nil, nil, err
 	}
 	if len(types) == 0 {
-		return nil, nil, &connector.Error{Kind: connector.KindInvalid, Reason: "QUERY_WITHOUT_ROWS", Message: "the query returns no columns", Next: "write a SELECT"}
+		return nil, nil, sqlquery.NoColumns()
 	}
-	columns, native, seen := make([]connector.Column, len(types)), make([]string, len(types)), make(map[string]bool)
+	columns, native, names := make([]connector.Column, len(types)), make([]string, len(types)), sqlquery.Names{}
 	for i, t := range types {
-		if t.Name() == "" || seen[t.Name()] {
-			return nil, nil, &connector.Error{Kind: connector.KindInvalid, Reason: "QUERY_COLUMN_NAMES", Column: t.Name(),
-				Message: fmt.Sprintf("the query has two columns named %q, or one without a name", t.Name()), Next: "name the columns with AS",
-				Meta: map[string]string{"column": t.Name()}}
+		if err := names.Add(t.Name()); err != nil {
+			return nil, nil, err
 		}
-		seen[t.Name()] = true
 		native[i] = t.DatabaseTypeName()
 		columns[i] = connector.Column{Name: t.Name(), Type: connector.Type{Name: typeOf(native[i])}}
 	}
@@ -183,60 +166,37 @@ func queryError(err error) error {
 
 // stream is a running query.
 type stream struct {
+	*sqlquery.Batches
 	*session
 	rows             *sql.Rows
 	ctx              context.Context
 	cancel           context.CancelFunc
-	columns          []connector.Column
-	build            *array.RecordBuilder
 	values, pointers []any
-	read             int64
-	ended            bool
 }
-
-// Columns implements connector.RowStream.
-func (s *stream) Columns() []connector.Column { return s.columns }
 
 // Next implements connector.RowStream.
 func (s *stream) Next(ctx context.Context) (arrow.RecordBatch, error) {
-	if s.ended {
-		return nil, io.EOF
-	}
-	if err := errors.Join(ctx.Err(), s.ctx.Err()); err != nil {
-		return nil, err
-	}
-	stop := context.AfterFunc(ctx, s.cancel)
-	defer stop()
-	rows, size := 0, 0
-	for rows < batchRows && size < batchBytes {
-		if !s.rows.Next() {
-			s.ended = true
-			if ctx.Err() != nil {
-				return nil, ctx.Err()
-			}
-			if err := s.rows.Err(); err != nil {
-				return nil, queryError(err)
-			}
-			break
+	return s.Batches.Next(ctx, s.ctx, s.cancel, s.row)
+}
+
+func (s *stream) row() (size int, err error) {
+	if !s.rows.Next() {
+		if err := s.rows.Err(); err != nil {
+			return 0, queryError(err)
 		}
-		if err := s.rows.Scan(s.pointers...); err != nil {
-			return nil, coded(ctx, err)
-		}
-		rows++
-		s.read++
-		for i, v := range s.values {
-			n, ok := appendValue(s.build.Field(i), v)
-			if !ok {
-				s.ended = true
-				return nil, s.unreadable(i, v)
-			}
-			size += n
-		}
+		return 0, io.EOF
 	}
-	if rows == 0 {
-		return nil, io.EOF
+	if err := s.rows.Scan(s.pointers...); err != nil {
+		return 0, coded(s.ctx, err)
 	}
-	return s.build.NewRecordBatch(), nil
+	for i, v := range s.values {
+		n, ok := appendValue(s.Field(i), v)
+		if !ok {
+			return 0, s.unreadable(i, v)
+		}
+		size += n
+	}
+	return size, nil
 }
 
 // appendValue appends a value as SQLite delivers it, and returns its size. It is false if the column's type cannot hold it.
@@ -295,19 +255,18 @@ func appendValue(b array.Builder, v any) (int, bool) {
 
 // unreadable is a value of another type than its column declares, which SQLite allows.
 func (s *stream) unreadable(i int, v any) error {
-	c := s.columns[i]
-	stored := map[bool]string{true: "bytes", false: "text or a number"}[fmt.Sprintf("%T", v) == "[]uint8"]
-	return &connector.Error{Kind: connector.KindInvalid, Reason: "SOURCE_VALUE", Column: c.Name,
-		Message: fmt.Sprintf("row %d of the query: column %s holds %s, which is no %s", s.read, c.Name, stored, c.Type),
-		Next:    "CAST the column to TEXT in the query, and convert it in the flow",
-		Meta:    map[string]string{"column": c.Name, "row": strconv.FormatInt(s.read, 10)}}
+	stored := "text or a number"
+	if _, ok := v.([]byte); ok {
+		stored = "bytes"
+	}
+	return s.Unreadable(i, fmt.Sprintf("holds %s, which is no %s", stored, s.Columns()[i].Type))
 }
 
 // Close implements connector.RowStream.
 func (s *stream) Close() error {
 	s.cancel()
 	_ = s.rows.Close()
-	s.build.Release()
+	s.Release()
 	s.close()
 	return nil
 }

@@ -5,8 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 	"unicode/utf8"
 
 	"github.com/lume-data/lume/connector"
@@ -194,51 +192,28 @@ func checkPermissions(ctx context.Context, s *session, t sqlload.Table, permissi
 
 // bindColumns matches the flow's columns with the table's by name. Errors name the column.
 func bindColumns(plan sqlload.Plan, t *table) ([]column, error) {
+	existing := make([]sqlload.Existing, len(t.columns))
+	for i, c := range t.columns {
+		existing[i] = sqlload.Existing{Name: c.name, Optional: c.optional || t.triggered, Computed: c.computed}
+	}
+	places, err := plan.Match(existing)
+	if err != nil {
+		return nil, err
+	}
 	columns := make([]column, len(plan.Columns))
 	for i, c := range plan.Columns {
-		found, ok := t.column(c.Name)
-		if !ok {
-			return nil, &connector.Error{Kind: connector.KindNotFound, Reason: "COLUMN_NOT_FOUND", Column: c.Name,
-				Message: fmt.Sprintf("the table %s has no column %s, written exactly so", plan.Target, c.Name),
-				Next:    fmt.Sprintf("add the column (%s), or remove it from the flow", typeName(c.Type)),
-				Meta:    map[string]string{"table": plan.Target.String(), "column": c.Name}}
-		}
-		if found.computed {
-			return nil, &connector.Error{Kind: connector.KindConflict, Reason: "COLUMN_NOT_WRITABLE", Column: c.Name,
-				Message: fmt.Sprintf("column %s is made by the database", c.Name), Next: "remove the column from the flow",
-				Meta: map[string]string{"table": plan.Target.String(), "column": c.Name}}
-		}
+		found := t.columns[places[i]]
 		encode, ok := encoder(c.Type, found)
 		if !ok {
-			return nil, mismatch(c, found)
+			return nil, plan.Mismatch(c, found.declaration())
 		}
 		columns[i] = column{Column: c, native: found, bind: encode, noNull: !found.nullable && !t.triggered}
-	}
-	for _, found := range t.columns {
-		if found.optional || t.triggered || slices.ContainsFunc(plan.Columns, func(c connector.Column) bool { return c.Name == found.name }) {
-			continue
-		}
-		return nil, &connector.Error{Kind: connector.KindConflict, Reason: "COLUMN_REQUIRED", Column: found.name,
-			Message: fmt.Sprintf("column %s of table %s needs a value, and the flow has no such column", found.name, plan.Target),
-			Next:    "map the column in the flow, or give it a default in the table",
-			Meta:    map[string]string{"table": plan.Target.String(), "column": found.name}}
 	}
 	return columns, nil
 }
 
-// checkKeys checks that an index keeps the keys unique; without one a row of the batch could replace several.
-func checkKeys(plan sqlload.Plan, t *table) error {
-	keys := slices.Sorted(slices.Values(plan.Keys))
-	for _, index := range t.unique {
-		if slices.Equal(keys, slices.Sorted(slices.Values(index))) {
-			return nil
-		}
-	}
-	return &connector.Error{Kind: connector.KindConflict, Reason: "KEY_NOT_UNIQUE",
-		Message: fmt.Sprintf("table %s has no primary key or unique index on (%s), which upsert needs", plan.Target, strings.Join(plan.Keys, ", ")),
-		Next:    fmt.Sprintf("CREATE UNIQUE INDEX … ON %s (%s)", dialect.Table(plan.Target), dialect.Names(plan.Keys)),
-		Meta:    map[string]string{"table": plan.Target.String(), "keys": strings.Join(plan.Keys, ",")}}
-}
+// checkKeys checks that an index keeps the keys unique.
+func checkKeys(plan sqlload.Plan, t *table) error { return plan.CheckKey(t.unique) }
 
 // rejectTypes are the types that columns of a rejects table may have.
 var rejectTypes = []string{"nvarchar", "bigint", "nvarchar", "bigint", "bigint", "nvarchar", "nvarchar", "nvarchar", "varbinary"}
@@ -249,13 +224,8 @@ func checkRejects(ctx context.Context, s *session, plan sqlload.Plan) error {
 	if err != nil {
 		return err
 	}
-	for i, name := range sqlload.RejectColumns {
-		if c, ok := t.column(name); !ok || c.base != rejectTypes[i] {
-			return &connector.Error{Kind: connector.KindConflict, Reason: "REJECTS_TABLE_MISMATCH", Column: name,
-				Message: fmt.Sprintf("table %s is not a rejects table: its column %s is missing or of another type", plan.Rejects, name),
-				Next:    "name another table in `rejects` of the flow's target; it is created if it does not exist",
-				Meta:    map[string]string{"table": plan.Rejects.String(), "column": name}}
-		}
-	}
-	return nil
+	return plan.CheckRejects(func(i int, name string) bool {
+		c, ok := t.column(name)
+		return ok && c.base == rejectTypes[i]
+	})
 }

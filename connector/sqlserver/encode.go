@@ -2,7 +2,6 @@ package sqlserver
 
 import (
 	"encoding/binary"
-	"encoding/hex"
 	"fmt"
 	"math"
 	"strings"
@@ -13,6 +12,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/array"
 
 	"github.com/lume-data/lume/connector"
+	"github.com/lume-data/lume/connector/internal/sqlload"
 )
 
 // value reads one value that is not NULL as the driver's bulk copy takes it for the table's column. A problem says why the
@@ -37,9 +37,9 @@ func encoder(t connector.Type, c native) (bind, bool) {
 	case "bit":
 		return bindBool, t.Name == connector.TypeBool
 	case "smallint", "int", "bigint":
-		return bindInteger, integerFits(t, c.base)
+		return bindInteger, sqlload.IntegerHolds(map[string]int{"smallint": 2, "int": 4, "bigint": 8}[c.base], t)
 	case "decimal", "numeric":
-		return bindDecimal, decimalFits(t, c)
+		return bindDecimal, sqlload.DecimalHolds(c.precision, c.scale, t)
 	case "real":
 		return bindFloat(minReal), t.Name == connector.TypeFloat32
 	case "float":
@@ -64,55 +64,13 @@ func isText(name connector.TypeName) bool {
 	return name == connector.TypeString || name == connector.TypeJSON || name == connector.TypeUUID
 }
 
-// digits is how many decimal digits the integers of a flow's type can have.
-var digits = map[connector.TypeName]int{connector.TypeInt16: 5, connector.TypeInt32: 10, connector.TypeInt64: 19}
-
-// integerFits reports whether an integer column holds every value of a type. sizes are in bytes.
-func integerFits(t connector.Type, base string) bool {
-	size := map[string]int{"smallint": 2, "int": 4, "bigint": 8}[base]
-	switch t.Name {
-	case connector.TypeInt16:
-		return true
-	case connector.TypeInt32:
-		return size >= 4
-	case connector.TypeInt64:
-		return size == 8
-	case connector.TypeDecimal:
-		return t.Scale == 0 && t.Precision <= map[int]int{2: 4, 4: 9, 8: 18}[size]
-	}
-	return false
-}
-
-func decimalFits(t connector.Type, c native) bool {
-	if t.Name == connector.TypeDecimal {
-		return c.scale >= t.Scale && c.precision-c.scale >= t.Precision-t.Scale
-	}
-	n, ok := digits[t.Name]
-	return ok && c.precision-c.scale >= n
-}
-
-// integerAt reads an integer of any size.
-func integerAt(arr arrow.Array) func(i int) int64 {
-	switch values := arr.(type) {
-	case *array.Int16:
-		return func(i int) int64 { return int64(values.Value(i)) }
-	case *array.Int32:
-		return func(i int) int64 { return int64(values.Value(i)) }
-	case *array.Decimal128:
-		// Its precision is at most 18 where this is used.
-		return func(i int) int64 { return int64(values.Value(i).LowBits()) }
-	default:
-		return arr.(*array.Int64).Value
-	}
-}
-
 func bindBool(arr arrow.Array) value {
 	values := arr.(*array.Boolean)
 	return func(i int) (any, string) { return values.Value(i), "" }
 }
 
 func bindInteger(arr arrow.Array) value {
-	at := integerAt(arr)
+	at := sqlload.Integers(arr)
 	return func(i int) (any, string) { return at(i), "" }
 }
 
@@ -122,7 +80,7 @@ func bindDecimal(arr arrow.Array) value {
 		scale := arr.DataType().(*arrow.Decimal128Type).Scale
 		return func(i int) (any, string) { return values.Value(i).ToString(scale), "" }
 	}
-	at := integerAt(arr)
+	at := sqlload.Integers(arr)
 	return func(i int) (any, string) { return fmt.Sprint(at(i)), "" }
 }
 
@@ -249,12 +207,11 @@ func units(s string) int {
 func bindUUID(arr arrow.Array) value {
 	values := arr.(*array.String)
 	return func(i int) (any, string) {
-		v := values.Value(i)
-		raw, err := hex.DecodeString(strings.ReplaceAll(v, "-", ""))
-		if err != nil || len(v) != 36 || len(raw) != 16 || v[8] != '-' || v[13] != '-' || v[18] != '-' || v[23] != '-' {
-			return nil, "is not a UUID in its canonical form"
+		raw, ok := sqlload.ParseUUID(values.Value(i))
+		if !ok {
+			return nil, sqlload.ProblemUUID
 		}
-		return swapUUID(raw), ""
+		return swapUUID(raw[:]), ""
 	}
 }
 

@@ -2,8 +2,6 @@ package sqlserver
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"regexp"
 	"strconv"
@@ -12,6 +10,7 @@ import (
 	mssql "github.com/microsoft/go-mssqldb"
 
 	"github.com/lume-data/lume/connector"
+	"github.com/lume-data/lume/connector/internal/dial"
 )
 
 // class describes an error by its number.
@@ -123,15 +122,9 @@ func connectError(ctx context.Context, err error) error {
 	if e, ok := serverError(err); ok {
 		return numberError(e, err)
 	}
-	var (
-		unknown  x509.UnknownAuthorityError
-		hostname x509.HostnameError
-		verify   *tls.CertificateVerificationError
-		record   tls.RecordHeaderError
-	)
 	// The driver says some of this only in words.
 	text := err.Error()
-	if errors.As(err, &unknown) || errors.As(err, &hostname) || errors.As(err, &verify) || errors.As(err, &record) ||
+	if dial.IsTLS(err) ||
 		strings.Contains(text, "TLS Handshake") || strings.Contains(text, "does not support encryption") || strings.Contains(text, "encrypt negotiation failed") {
 		return &connector.Error{Kind: connector.KindInvalid, Reason: "TLS_FAILED",
 			Message: "no trusted TLS connection with the server is possible",
@@ -144,15 +137,11 @@ func connectError(ctx context.Context, err error) error {
 // coded turns any error of an operation into one that a client may see; what is coded already, ended contexts and
 // sentinels pass.
 func coded(ctx context.Context, err error) error {
-	if err == nil {
-		return nil
-	}
-	var known *connector.Error
-	if errors.As(err, &known) || errors.Is(err, connector.ErrAborted) {
+	if errors.Is(err, connector.ErrAborted) {
 		return err
 	}
-	if ctx.Err() != nil {
-		return ctx.Err()
+	if passing, ok := connector.Passes(ctx, err); ok {
+		return passing
 	}
 	if e, ok := serverError(err); ok {
 		return numberError(e, err)

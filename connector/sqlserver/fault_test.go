@@ -18,7 +18,7 @@ import (
 func faulty(t *testing.T) (*tdstest.Server, *bundle, *loadtest.Load) {
 	t.Helper()
 	server := start(t, tdstest.Options{})
-	b := setupIn(t, fake(server))
+	b := setupIn(t, fake(server.Port()))
 	columns := loadtest.Columns(t, "id!", "int64")
 	load := func(run string) *loadtest.Load {
 		return loadtest.New(run, target(connector.Append, "things", columns), &loadtest.Rows{Batch: loadtest.Batch(t, columns, []any{0, 1}, []any{1, 2})})
@@ -181,7 +181,7 @@ func TestLinksAreEncryptedOrRefused(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			checks := fake(c.server).connect(t, "master", c.settings).Check(t.Context())
+			checks := fake(c.server.Port()).connect(t, "master", c.settings).Check(t.Context())
 			if c.reason == "" {
 				for _, check := range checks {
 					require.Equal(t, connector.CheckPassed, check.Status, "%s: %v", check.Name, check.Err)
@@ -196,7 +196,7 @@ func TestLinksAreEncryptedOrRefused(t *testing.T) {
 
 func TestSettingsThatCannotWorkAreRefused(t *testing.T) {
 	t.Parallel()
-	s := fake(start(t, tdstest.Options{Plain: true}))
+	s := fake(start(t, tdstest.Options{Plain: true}).Port())
 	for field, value := range map[string]any{"host": "a,b", "port": float64(0), "ca_certificate": "x", "schema": ""} {
 		_, err := s.open(t, "master", map[string]any{field: value, "encrypt": "true"})
 		require.Equal(t, field, coded(t, err, "INVALID_CONNECTOR_SETTING").Meta["field"])

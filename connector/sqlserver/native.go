@@ -236,11 +236,3 @@ func createTarget(plan sqlload.Plan) string {
 	}
 	return createTable(dialect.Table(plan.Target), strings.Join(lines, ",\n  "))
 }
-
-// mismatch is a column whose type cannot hold the flow's values without loss.
-func mismatch(column connector.Column, found native) error {
-	return &connector.Error{Kind: connector.KindConflict, Reason: "TYPE_MISMATCH", Column: column.Name,
-		Message: fmt.Sprintf("column %s is %s in the table, which cannot hold every %s of the flow", column.Name, found.declaration(), column.Type),
-		Next:    fmt.Sprintf("change the column to %s, or the flow's type to one that fits", typeName(column.Type)),
-		Meta:    map[string]string{"column": column.Name, "table_type": found.declaration(), "flow_type": column.Type.String()}}
-}

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
-	"strings"
 
-	"github.com/lume-data/lume/connector"
 	"github.com/lume-data/lume/connector/internal/sqlload"
 )
 
@@ -24,7 +22,7 @@ func (l *loader) rejects(ctx context.Context) error {
 				return nil
 			}
 			if err == nil {
-				err = add(rejectRow(l.load.RunID, reject))
+				err = add(sqlload.RejectRow(l.load.RunID, reject))
 			}
 			if err != nil {
 				return err
@@ -36,30 +34,4 @@ func (l *loader) rejects(ctx context.Context) error {
 		return err
 	}
 	return counted(sent, written, l.plan.Rejects.String())
-}
-
-// rejectRow is a row of RejectColumns. A record that is no JSON text goes to raw.
-func rejectRow(runID string, r connector.Reject) []any {
-	ordinal := func(n int64) any {
-		if n < 0 {
-			return nil
-		}
-		return n
-	}
-	optional := func(s string) any {
-		if s == "" {
-			return nil
-		}
-		return s
-	}
-	clean := func(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
-	record, raw := r.Record, r.Raw
-	if record != "" && !sqlload.PlainJSON(record) {
-		record, raw = "", []byte(record)
-	}
-	var bytes any
-	if raw != nil {
-		bytes = raw
-	}
-	return []any{runID, ordinal(r.Row), optional(clean(r.File)), ordinal(r.Line), ordinal(r.Byte), r.Stage, clean(r.Errors), optional(record), bytes}
 }

@@ -35,6 +35,9 @@ var shared struct {
 }
 
 func TestMain(m *testing.M) {
+	if os.Getenv(serveVariable) != "" {
+		os.Exit(serve())
+	}
 	code := m.Run()
 	if shared.server != nil {
 		if err := shared.server.Stop(); err != nil {
@@ -58,13 +61,13 @@ func theSystem(t testing.TB) system {
 		require.NoError(t, err)
 		shared.server = server
 	}
-	return fake(shared.server)
+	return fake(shared.server.Port())
 }
 
 // fake is a server for tests, reached in the clear.
-func fake(server *tdstest.Server) system {
+func fake(port int) system {
 	return system{password: tdstest.Password, settings: map[string]any{
-		"host": "127.0.0.1", "port": float64(server.Port()), "database": "master", "user": tdstest.User, "encrypt": "disable",
+		"host": "127.0.0.1", "port": float64(port), "database": "master", "user": tdstest.User, "encrypt": "disable",
 	}}
 }
 

@@ -6,25 +6,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow"
-	"github.com/apache/arrow-go/v18/arrow/array"
-	"github.com/apache/arrow-go/v18/arrow/memory"
 	mssql "github.com/microsoft/go-mssqldb"
 
 	"github.com/lume-data/lume/connector"
+	"github.com/lume-data/lume/connector/internal/sqlquery"
 )
 
-const (
-	// A batch ends after so many rows or bytes, whichever comes first.
-	batchRows  = 8192
-	batchBytes = 4 << 20
-
-	// sourceApplication names the sessions of queries.
-	sourceApplication = "lume/source"
-)
+// sourceApplication names the sessions of queries.
+const sourceApplication = "lume/source"
 
 // syntax is what of T-SQL must be known to bind a placeholder.
 var syntax = connector.QuerySyntax{Param: dialect.Param, Brackets: true, NestedComments: true, NamedParams: true}
@@ -39,7 +31,7 @@ func describe(ctx context.Context, s *session, query connector.BoundQuery) ([]co
 		params[i] = dialect.Param(i+1) + " nvarchar(max)"
 	}
 	var columns []connector.Column
-	seen := make(map[string]bool)
+	names := sqlquery.Names{}
 	err := s.each(ctx, describeQuery, []any{query.Text, sql.NullString{String: strings.Join(params, ", "), Valid: len(params) > 0}}, func(scan func(...any) error) error {
 		var ordinal, number sql.NullInt64
 		var hidden sql.NullBool
@@ -52,12 +44,10 @@ func describe(ctx context.Context, s *session, query connector.BoundQuery) ([]co
 			return queryError(ctx, mssql.Error{Number: int32(number.Int64), Class: 16})
 		case hidden.Bool || ordinal.Int64 == 0:
 			return nil
-		case name.String == "" || seen[name.String]:
-			return &connector.Error{Kind: connector.KindInvalid, Reason: "QUERY_COLUMN_NAMES", Column: name.String,
-				Message: fmt.Sprintf("the query has two columns named %q, or one without a name", name.String), Next: "name the columns with AS",
-				Meta: map[string]string{"column": name.String}}
 		}
-		seen[name.String] = true
+		if err := names.Add(name.String); err != nil {
+			return err
+		}
 		t, ok := typeOf(native.String)
 		if !ok {
 			return &connector.Error{Kind: connector.KindInvalid, Reason: "QUERY_COLUMN_TYPE", Column: name.String,
@@ -72,7 +62,7 @@ func describe(ctx context.Context, s *session, query connector.BoundQuery) ([]co
 		return nil, coded(ctx, err)
 	}
 	if len(columns) == 0 {
-		return nil, &connector.Error{Kind: connector.KindInvalid, Reason: "QUERY_WITHOUT_ROWS", Message: "the query returns no columns", Next: "write a SELECT"}
+		return nil, sqlquery.NoColumns()
 	}
 	return columns, nil
 }
@@ -167,15 +157,11 @@ func startStream(ctx context.Context, s *session, query connector.BoundQuery, so
 	if err != nil {
 		return nil, err
 	}
-	args := make([]any, query.Params)
-	for i := range args {
-		args[i] = sourcePath
-	}
 	// The rows outlive ctx of this call.
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, cancel)
 	defer stop()
-	rows, err := s.QueryContext(running, query.Text, args...) //nolint:rowserrcheck // The stream checks after the last row.
+	rows, err := s.QueryContext(running, query.Text, sqlquery.Args[any](query, sourcePath)...) //nolint:rowserrcheck // The stream checks after the last row.
 	if err == nil && ctx.Err() != nil {
 		_ = rows.Close() //nolint:sqlclosecheck // Rows that are returned are closed by the stream.
 		err = ctx.Err()
@@ -185,13 +171,9 @@ func startStream(ctx context.Context, s *session, query connector.BoundQuery, so
 		s.rollback(tx)
 		return nil, queryError(ctx, err)
 	}
-	fields := make([]arrow.Field, len(columns))
-	for i, c := range columns {
-		fields[i] = arrow.Field{Name: c.Name, Type: c.Type.Arrow(), Nullable: true}
-	}
 	st := &stream{
-		session: s, tx: tx, rows: rows, ctx: running, cancel: cancel, columns: columns,
-		build:  array.NewRecordBuilder(memory.DefaultAllocator, arrow.NewSchema(fields, nil)),
+		Batches: sqlquery.NewBatches(columns, "CAST the column in the query, and convert it in the flow"),
+		session: s, tx: tx, rows: rows, ctx: running, cancel: cancel,
 		values: make([]any, len(columns)), pointers: make([]any, len(columns)),
 	}
 	for i := range st.values {
@@ -202,71 +184,42 @@ func startStream(ctx context.Context, s *session, query connector.BoundQuery, so
 
 // stream is a running query.
 type stream struct {
+	*sqlquery.Batches
 	session          *session
 	tx               *transaction
 	rows             *sql.Rows
 	ctx              context.Context
 	cancel           context.CancelFunc
-	columns          []connector.Column
-	build            *array.RecordBuilder
 	values, pointers []any
-	read             int64
-	ended, closed    bool
+	closed           bool
 }
-
-// Columns implements connector.RowStream.
-func (s *stream) Columns() []connector.Column { return s.columns }
 
 // Next implements connector.RowStream.
 func (s *stream) Next(ctx context.Context) (arrow.RecordBatch, error) {
-	if s.ended {
+	if s.closed {
 		return nil, io.EOF
 	}
-	if err := errors.Join(ctx.Err(), s.ctx.Err()); err != nil {
-		return nil, err
-	}
-	stop := context.AfterFunc(ctx, s.cancel)
-	defer stop()
-	rows, size := 0, 0
-	for rows < batchRows && size < batchBytes {
-		if !s.rows.Next() {
-			s.ended = true
-			if err := errors.Join(ctx.Err(), s.ctx.Err()); err != nil {
-				return nil, err
-			}
-			if err := s.rows.Err(); err != nil {
-				return nil, queryError(ctx, err)
-			}
-			break
-		}
-		if err := s.rows.Scan(s.pointers...); err != nil {
-			s.ended = true
-			return nil, coded(ctx, err)
-		}
-		rows++
-		s.read++
-		for i, v := range s.values {
-			n, problem := appendValue(s.build.Field(i), s.columns[i].Type, v)
-			if problem != "" {
-				s.ended = true
-				return nil, s.unreadable(i, problem)
-			}
-			size += n
-		}
-	}
-	if rows == 0 {
-		return nil, io.EOF
-	}
-	return s.build.NewRecordBatch(), nil
+	return s.Batches.Next(ctx, s.ctx, s.cancel, s.row)
 }
 
-// unreadable is a value that the column's type cannot hold.
-func (s *stream) unreadable(i int, problem string) error {
-	c := s.columns[i]
-	return &connector.Error{Kind: connector.KindInvalid, Reason: "SOURCE_VALUE", Column: c.Name,
-		Message: fmt.Sprintf("row %d of the query: column %s %s", s.read, c.Name, problem),
-		Next:    "CAST the column in the query, and convert it in the flow",
-		Meta:    map[string]string{"column": c.Name, "row": strconv.FormatInt(s.read, 10)}}
+func (s *stream) row() (size int, err error) {
+	if !s.rows.Next() {
+		if err := s.rows.Err(); err != nil {
+			return 0, queryError(s.ctx, err)
+		}
+		return 0, io.EOF
+	}
+	if err := s.rows.Scan(s.pointers...); err != nil {
+		return 0, coded(s.ctx, err)
+	}
+	for i, v := range s.values {
+		n, problem := appendValue(s.Field(i), s.Columns()[i].Type, v)
+		if problem != "" {
+			return 0, s.Unreadable(i, problem)
+		}
+		size += n
+	}
+	return size, nil
 }
 
 // Close implements connector.RowStream. What was not read is not waited for.
@@ -274,11 +227,11 @@ func (s *stream) Close() error {
 	if s.closed {
 		return nil
 	}
-	s.closed, s.ended = true, true
+	s.closed = true
 	s.cancel()
 	_ = s.rows.Close()
 	s.session.rollback(s.tx)
-	s.build.Release()
+	s.Release()
 	s.session.close()
 	return nil
 }

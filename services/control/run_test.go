@@ -107,6 +107,32 @@ func TestARunGoesThroughItsStagesByTheHandsOfWorkers(t *testing.T) {
 	require.Empty(t, rejects.GetRejects())
 }
 
+func TestABatchHasOnePathAndNoSecretInIt(t *testing.T) {
+	t.Parallel()
+	b := setup(t).withEnds(t)
+	b.createConnector(t, "lake", "lake", `{}`, nil)
+	flow := newSpec("cleaner")
+	flow.Source.Connector = "lake"
+	b.publish(t, flow)
+	code, body := b.rest(t, "POST", "/v1/runs", `{"flow_version":"cleaner:v1","source_path":"https://lake.example/1.csv?sig=canary"}`)
+	require.Equal(t, 400, code, body)
+	require.NotContains(t, body, "canary")
+	_, err := b.runs().CreateRun(t.Context(), &controlv1.CreateRunRequest{FlowVersion: "cleaner:v1", SourcePath: "lake://1.csv?sig=canary"})
+	e := requireFault(t, err, "INVALID_ARGUMENT", "INVALID_ARGUMENT")
+	require.Equal(t, []string{"source_path INVALID_SOURCE_PATH"}, fields(e))
+	require.NotContains(t, e.String(), "canary")
+	require.NotEmpty(t, e.GetNextAction())
+	runs, err := b.runs().ListRuns(t.Context(), &controlv1.ListRunsRequest{})
+	require.NoError(t, err)
+	require.Empty(t, runs.GetRuns())
+
+	first, err := b.runs().CreateRun(t.Context(), &controlv1.CreateRunRequest{FlowVersion: "cleaner:v1", SourcePath: "https://lake.example/1.csv"})
+	require.NoError(t, err)
+	require.Equal(t, "lake://1.csv", first.GetRun().GetSourcePath())
+	_, err = b.runs().CreateRun(t.Context(), &controlv1.CreateRunRequest{FlowVersion: "cleaner:v1", SourcePath: "lake://1.csv"})
+	require.Equal(t, first.GetRun().GetRunId(), requireFault(t, err, "ALREADY_EXISTS", "DUPLICATE_RUN").GetMetadata()["run_id"])
+}
+
 func TestABatchThatIsInFlightIsNotRunTwice(t *testing.T) {
 	t.Parallel()
 	b := setup(t).withEnds(t)

@@ -137,7 +137,7 @@ func (s *Service) open(ctx context.Context) (*parts, error) {
 		Store: p.db, Connectors: p.connectors, Compiler: compiler, Sampler: prober, Targets: newEgressClient(egress),
 		Staging: p.staging, PageKey: p.pageKey,
 	})
-	p.runs = run.NewService(p.db)
+	p.runs = run.NewService(p.db, cfg.Specs...)
 	s.later("runs", func() error { p.runs.Close(); return nil })
 	p.tasks = task.NewService(p.db, opener{p.db, p.connectors}, task.Config{Lease: cfg.Lease})
 	if p.rejects, err = reject.NewService(p.db, p.staging, cfg.WorkDir); err != nil {

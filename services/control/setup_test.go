@@ -41,6 +41,18 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 const workerToken = "worker-token-of-the-control-tests"
 
 // specs are kinds of connectors as an installation could have them.
+// lakePath knows lake://x also as https://lake.example/x, without a token.
+func lakePath(_ connector.Config, path string) (string, error) {
+	path, token, found := strings.Cut(path, "?")
+	if found && token != "" {
+		return "", &connector.Error{Kind: connector.KindInvalid, Reason: "INVALID_SOURCE_PATH", Message: "the path " + path + " holds a token", Next: "write it without"}
+	}
+	if rest, ok := strings.CutPrefix(path, "https://lake.example/"); ok {
+		return "lake://" + rest, nil
+	}
+	return path, nil
+}
+
 var specs = []connector.Spec{
 	{
 		Type: "bucket", Title: "Bucket", Source: true, Target: true, ObjectStore: true,
@@ -61,7 +73,7 @@ var specs = []connector.Spec{
 			{Name: "password", Type: connector.Sensitive},
 		},
 	},
-	{Type: "lake", Title: "Only a source", Source: true, ObjectStore: true},
+	{Type: "lake", Title: "Only a source", Source: true, ObjectStore: true, SourcePath: lakePath},
 }
 
 // stageServices stand for ingest, transform and egress: what control asks them is under test, not what they do.

@@ -37,8 +37,7 @@ const (
 
 var mysql struct {
 	sync.Mutex
-	port    int
-	ca      string
+	server  MySQL
 	process *process // Held: the server ends with the pipe in it.
 	next    atomic.Int64
 }
@@ -75,6 +74,17 @@ func StartMySQL(t testing.TB) *MySQL {
 	m.Database = fmt.Sprintf("lume_test_%d_%d", os.Getpid(), mysql.next.Add(1))
 	execMySQL(t, m, "CREATE DATABASE "+m.Database+" CHARACTER SET utf8mb4")
 	t.Cleanup(func() { execMySQL(t, m, "DROP DATABASE IF EXISTS "+m.Database) })
+	return &m
+}
+
+// OwnMySQL starts a MariaDB server for one test, with more options of the server, and returns a fresh database on it. It is for what
+// a server that others use, or one that LUME_TEST_MYSQL_DSN names, cannot be asked: its certificates, and settings of the server.
+func OwnMySQL(t testing.TB, options ...string) *MySQL {
+	t.Helper()
+	m, p := launchMySQL(t, options...)
+	t.Cleanup(p.stop)
+	m.Database = "lume_test"
+	execMySQL(t, m, "CREATE DATABASE "+m.Database+" CHARACTER SET utf8mb4")
 	return &m
 }
 
@@ -115,10 +125,16 @@ func startMySQL(t testing.TB) MySQL {
 	}
 	mysql.Lock()
 	defer mysql.Unlock()
-	m := MySQL{Host: "127.0.0.1", Port: mysql.port, User: mysqlUser, Password: mysqlPassword, CA: mysql.ca}
-	if mysql.port != 0 {
-		return m
+	if mysql.process == nil {
+		mysql.server, mysql.process = launchMySQL(t)
 	}
+	return mysql.server
+}
+
+// launchMySQL starts a server. Its user may do everything.
+func launchMySQL(t testing.TB, options ...string) (MySQL, *process) {
+	t.Helper()
+	m := MySQL{Host: "127.0.0.1", User: mysqlUser, Password: mysqlPassword}
 	binary := mysqlBinary(t)
 	owner := unprivileged(t)
 	template := mysqlTemplate(t, binary, owner)
@@ -126,10 +142,9 @@ func startMySQL(t testing.TB) MySQL {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if mysql.ca, err = writeCertificate(dir); err != nil {
+	if m.CA, err = writeCertificate(dir); err != nil {
 		t.Fatal(err)
 	}
-	m.CA = mysql.ca
 	init := filepath.Join(dir, "init.sql")
 	grant := fmt.Sprintf("CREATE USER '%[1]s'@'%%' IDENTIFIED BY '%[2]s';\nGRANT ALL ON *.* TO '%[1]s'@'%%' WITH GRANT OPTION;\n", mysqlUser, mysqlPassword)
 	if err = os.WriteFile(init, []byte(grant), 0o644); err != nil {
@@ -147,12 +162,12 @@ func startMySQL(t testing.TB) MySQL {
 		if m.Port, err = freePort(); err != nil {
 			t.Fatal(err)
 		}
-		p, err := launch(dir, false, "KILL", owner, nil, binary, "--no-defaults", "--datadir="+filepath.Join(dir, "data"),
-			"--bind-address=127.0.0.1", "--port="+strconv.Itoa(m.Port), "--socket="+filepath.Join(dir, "socket"), "--pid-file="+filepath.Join(dir, "server.pid"),
-			"--init-file="+init, "--ssl-cert="+filepath.Join(dir, "cert.pem"), "--ssl-key="+filepath.Join(dir, "key.pem"), "--ssl-ca="+filepath.Join(dir, "ca.pem"),
+		p, err := launch(dir, false, "KILL", owner, nil, append([]string{binary, "--no-defaults", "--datadir=" + filepath.Join(dir, "data"),
+			"--bind-address=127.0.0.1", "--port=" + strconv.Itoa(m.Port), "--socket=" + filepath.Join(dir, "socket"), "--pid-file=" + filepath.Join(dir, "server.pid"),
+			"--init-file=" + init, "--ssl-cert=" + filepath.Join(dir, "cert.pem"), "--ssl-key=" + filepath.Join(dir, "key.pem"), "--ssl-ca=" + filepath.Join(dir, "ca.pem"),
 			"--skip-name-resolve", "--max-connections=300", "--default-time-zone=+03:00", "--sql-mode=ANSI_QUOTES,NO_BACKSLASH_ESCAPES",
 			"--innodb-buffer-pool-size=256M", "--innodb-flush-log-at-trx-commit=0", "--innodb-flush-method=nosync",
-			"--max-allowed-packet=64M", "--local-infile=1", "--skip-log-bin")
+			"--max-allowed-packet=64M", "--local-infile=1", "--skip-log-bin"}, options...)...)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -162,8 +177,7 @@ func startMySQL(t testing.TB) MySQL {
 			return tryMySQL(ctx, m, "DO 1")
 		})
 		if err == nil {
-			mysql.port, mysql.process = m.Port, p
-			return m
+			return m, p
 		}
 		taken := strings.Contains(p.log(), "Address already in use")
 		p.stop()

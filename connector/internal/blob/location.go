@@ -57,6 +57,15 @@ func Outside(path, want string) *connector.Error {
 	}
 }
 
+// Canonical returns the URI of an object as Format writes it, whichever way it was written.
+func (l Location) Canonical(path string) (string, error) {
+	key, err := l.key(path)
+	if err != nil {
+		return "", err
+	}
+	return l.Format(key), nil
+}
+
 // key returns the key of an object's URI.
 func (l Location) key(path string) (string, error) {
 	key, err := l.Parse(path)

@@ -33,6 +33,8 @@ type Dialect struct {
 	// OnConflict writes the end of an insert that replaces rows with equal keys by setting columns (at least one) to what the
 	// new row has; nil for ON CONFLICT … DO UPDATE. Systems that have no such insert do not use [Plan.InsertFrom] for upsert.
 	OnConflict func(keys, columns []string) string
+	// FoldColumns is true if names of columns do not tell upper and lower case apart.
+	FoldColumns bool
 	// TableOptions ends a CREATE TABLE.
 	TableOptions string
 }

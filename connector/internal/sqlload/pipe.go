@@ -50,6 +50,25 @@ func (p *Pipe) run(ctx context.Context, encode func(p *Pipe, chunk []byte) ([]by
 	return p.give(ctx, chunk)
 }
 
+// carry lets send read what encode writes in the background, and closes the source that encode reads when both have ended.
+// sendErr is what send returned; err is that of encode, which goes before it, or of the close if there is no other.
+func carry(ctx context.Context, source io.Closer, encode func(context.Context, *Pipe, []byte) ([]byte, error), send func(io.Reader) error) (sendErr, err error) {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	p := StartPipe(ctx, func(p *Pipe, chunk []byte) ([]byte, error) { return encode(ctx, p, chunk) })
+	sendErr = send(p)
+	stop()
+	err = p.Wait()
+	closeErr := source.Close()
+	switch {
+	case err != nil && !errors.Is(err, context.Canceled):
+		return sendErr, err
+	case sendErr == nil:
+		return nil, closeErr
+	}
+	return sendErr, nil
+}
+
 // Flush hands a chunk over to be sent and returns an empty one. Only the encoder may call it.
 func (p *Pipe) Flush(ctx context.Context, chunk []byte) ([]byte, error) {
 	if err := p.give(ctx, chunk); err != nil {

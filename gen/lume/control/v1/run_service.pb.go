@@ -31,7 +31,8 @@ type CreateRunRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// `flow:vN` or `flow:alias`.
 	FlowVersion string `protobuf:"bytes,1,opt,name=flow_version,json=flowVersion,proto3" json:"flow_version,omitempty"`
-	// Full URI of one object, or an opaque batch id for a database. At most 4,096 bytes.
+	// Full URI of one object, or an opaque batch id for a database. At most 4,096 bytes. A blob's URL in Azure is kept as azblob://…, so
+	// that a batch has one path; INVALID_ARGUMENT if it holds a signature or the connector can have no such blob.
 	SourcePath string `protobuf:"bytes,2,opt,name=source_path,json=sourcePath,proto3" json:"source_path,omitempty"`
 	// Anything of the caller's; at most 16 KiB as JSON. It is kept with the run and sent with its events.
 	RunMetadata *structpb.Struct `protobuf:"bytes,3,opt,name=run_metadata,json=runMetadata,proto3" json:"run_metadata,omitempty"`

@@ -17,6 +17,7 @@ import (
 func codeRun(err error, runID string) error {
 	var duplicate *run.DuplicateError
 	var reused *run.RequestReusedError
+	var path *run.SourcePathError
 	switch {
 	case err == nil:
 		return nil
@@ -28,6 +29,8 @@ func codeRun(err error, runID string) error {
 			WithViolation("request_id", "REQUEST_ID_REUSED", "was used for another run")
 	case errors.Is(err, run.ErrFlowVersion):
 		return fault.Invalid(fault.Violation{Field: "flow_version", Reason: "INVALID_VALUE", Message: "must be flow:vN or flow:alias"})
+	case errors.As(err, &path):
+		return fault.Invalid(fault.Violation{Field: "source_path", Reason: path.Cause.Reason, Message: path.Cause.Message}).WithNext("%s", path.Cause.Next)
 	case errors.Is(err, run.ErrEnded):
 		return fault.New(codes.FailedPrecondition, "RUN_ENDED", "run %s has ended already", runID).WithMeta("run_id", runID)
 	case errors.Is(err, run.ErrInFlight):

@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/lume-data/lume/connector"
 	typev1 "github.com/lume-data/lume/gen/lume/type/v1"
 	"github.com/lume-data/lume/services/control/internal/store"
 )
@@ -30,7 +31,20 @@ var (
 	ErrRequestReused = errors.New("run: request id used for something else")
 	// ErrFlowVersion says that a flow_version is neither `flow:vN` nor `flow:alias`.
 	ErrFlowVersion = errors.New("run: malformed flow version")
+	// ErrSourcePath says that the version's source connector can have no batch of that path; see [SourcePathError].
+	ErrSourcePath = errors.New("run: source path refused")
 )
+
+// SourcePathError is an ErrSourcePath with what the connector's spec says. It shows no secret that the path may hold.
+type SourcePathError struct {
+	Cause *connector.Error
+}
+
+// Error implements error.
+func (e *SourcePathError) Error() string { return "run: " + e.Cause.Message }
+
+// Is makes it an ErrSourcePath.
+func (e *SourcePathError) Is(target error) bool { return target == ErrSourcePath }
 
 // DuplicateError is an ErrDuplicate that names the run.
 type DuplicateError struct {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/oklog/ulid/v2"
 
+	"github.com/lume-data/lume/connector"
 	flowv1 "github.com/lume-data/lume/gen/lume/flow/v1"
 	"github.com/lume-data/lume/services/control/internal/store"
 )
@@ -23,13 +24,14 @@ const (
 
 // Service creates, reads, cancels and watches runs.
 type Service struct {
-	db  store.Store
-	hub *hub
+	db    store.Store
+	hub   *hub
+	paths sourcePaths
 }
 
-// NewService makes a service on a database. Close it before the database.
-func NewService(db store.Store) *Service {
-	return &Service{db: db, hub: newHub(db)}
+// NewService makes a service on a database. The specs say how source paths of connectors are written. Close it before the database.
+func NewService(db store.Store, specs ...connector.Spec) *Service {
+	return &Service{db: db, hub: newHub(db), paths: specs}
 }
 
 // Close ends what the service does besides its calls.
@@ -51,12 +53,12 @@ type Request struct {
 }
 
 // Create makes a run and wakes a worker for it. A known request id answers with its run. Errors: ErrFlowVersion,
-// ErrDuplicate, ErrRequestReused, and store.ErrNotFound (a [store.MissingError]) for a flow, version, alias or connector
+// ErrSourcePath, ErrDuplicate, ErrRequestReused, and store.ErrNotFound (a [store.MissingError]) for a flow, version, alias or connector
 // that does not exist.
 func (s *Service) Create(ctx context.Context, req Request) (store.Run, error) {
 	var created store.Run
 	err := s.db.Update(ctx, func(tx store.Tx) error {
-		r, err := create(ctx, tx, req)
+		r, err := s.create(ctx, tx, req)
 		created = r
 		return err
 	})
@@ -66,7 +68,7 @@ func (s *Service) Create(ctx context.Context, req Request) (store.Run, error) {
 	return created, nil
 }
 
-func create(ctx context.Context, tx store.Tx, req Request) (store.Run, error) {
+func (s *Service) create(ctx context.Context, tx store.Tx, req Request) (store.Run, error) {
 	flow, name, err := parseFlowVersion(req.FlowVersion)
 	if err != nil {
 		return store.Run{}, err
@@ -77,16 +79,17 @@ func create(ctx context.Context, tx store.Tx, req Request) (store.Run, error) {
 		}
 		known, err := tx.RunByRequest(ctx, req.RequestID)
 		switch {
-		case err == nil && (known.Flow != flow || known.SourcePath != req.SourcePath):
-			return store.Run{}, &RequestReusedError{RunID: known.ID}
 		case err == nil:
-			return known, nil
+			return known, s.requireSame(ctx, tx, known, flow, req.SourcePath)
 		case !errors.Is(err, store.ErrNotFound):
 			return store.Run{}, err
 		}
 	}
 	version, err := resolve(ctx, tx, flow, name)
 	if err != nil {
+		return store.Run{}, err
+	}
+	if req.SourcePath, err = s.paths.canonical(ctx, tx, version, req.SourcePath); err != nil {
 		return store.Run{}, err
 	}
 	pair := store.Pair{Flow: flow, Version: version.Number, SourcePath: req.SourcePath}
@@ -112,6 +115,25 @@ func create(ctx context.Context, tx store.Tx, req Request) (store.Run, error) {
 		return store.Run{}, err
 	}
 	return r, c.Save(ctx)
+}
+
+// requireSame checks that a run is of the flow and the batch that a later request with its id asks for.
+func (s *Service) requireSame(ctx context.Context, tx store.Tx, known store.Run, flow, sourcePath string) error {
+	reused := &RequestReusedError{RunID: known.ID}
+	if known.Flow != flow {
+		return reused
+	}
+	if known.SourcePath == sourcePath {
+		return nil
+	}
+	version, err := tx.Version(ctx, known.Flow, known.Version)
+	if err != nil {
+		return err
+	}
+	if path, err := s.paths.canonical(ctx, tx, version, sourcePath); err != nil || path != known.SourcePath {
+		return reused
+	}
+	return nil
 }
 
 // refuseDuplicate holds a lock on the pair until the transaction ends, so that what it finds stays true.
