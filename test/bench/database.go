@@ -265,7 +265,6 @@ func openSQLite(ctx context.Context, h *host, v *invoices) ([]work, error) {
 	if err != nil {
 		return nil, err
 	}
-	asText := func(text string) any { return text }
 	moment := func(at time.Time, day bool) any {
 		if day {
 			return at.Format(time.DateOnly)
@@ -282,11 +281,7 @@ func openSQLite(ctx context.Context, h *host, v *invoices) ([]work, error) {
 		if err != nil {
 			return err
 		}
-		defer insert.Close()
-		if err := v.each(asText, moment, func(row []any) error {
-			_, err := insert.ExecContext(ctx, row...)
-			return err
-		}); err != nil {
+		if err := v.insert(ctx, insert, moment); err != nil {
 			return err
 		}
 		return tx.Commit()
@@ -323,7 +318,6 @@ func openSQLServer(ctx context.Context, h *host, v *invoices) ([]work, error) {
 	if err != nil {
 		return nil, err
 	}
-	asText := func(text string) any { return text }
 	bulk := func(ctx context.Context, table string) error {
 		tx, err := db.BeginTx(ctx, nil)
 		if err != nil {
@@ -334,14 +328,7 @@ func openSQLServer(ctx context.Context, h *host, v *invoices) ([]work, error) {
 		if err != nil {
 			return err
 		}
-		defer in.Close()
-		if err := v.each(asText, func(at time.Time, _ bool) any { return at }, func(row []any) error {
-			_, err := in.ExecContext(ctx, row...)
-			return err
-		}); err != nil {
-			return err
-		}
-		if _, err := in.ExecContext(ctx); err != nil {
+		if err := v.bulkCopy(ctx, in); err != nil {
 			return err
 		}
 		return tx.Commit()

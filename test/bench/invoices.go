@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"database/sql"
 	"encoding/csv"
 	"errors"
 	"fmt"
@@ -243,8 +244,8 @@ func (none) Next(context.Context) (connector.Reject, error) { return connector.R
 
 func (none) Close() error { return nil }
 
-// each gives every row as a program binds it: text, whole numbers and decimals, and times as the driver takes them.
-func (v *invoices) each(decimal func(string) any, moment func(time.Time, bool) any, f func(row []any) error) error {
+// insert executes a statement with every row: text, whole numbers, decimals as text, and days and times as moment makes them.
+func (v *invoices) insert(ctx context.Context, statement *sql.Stmt, moment func(at time.Time, day bool) any) error {
 	row := make([]any, len(typed))
 	for _, batch := range v.batches {
 		for i := range int(batch.NumRows()) {
@@ -253,7 +254,7 @@ func (v *invoices) each(decimal func(string) any, moment func(time.Time, bool) a
 				case *array.String:
 					row[c] = a.Value(i)
 				case *array.Decimal128:
-					row[c] = decimal(a.Value(i).ToString(2))
+					row[c] = a.Value(i).ToString(2)
 				case *array.Int32:
 					row[c] = int64(a.Value(i))
 				case *array.Date32:
@@ -262,10 +263,19 @@ func (v *invoices) each(decimal func(string) any, moment func(time.Time, bool) a
 					row[c] = moment(a.Value(i).ToTime(arrow.Microsecond), false)
 				}
 			}
-			if err := f(row); err != nil {
+			if _, err := statement.ExecContext(ctx, row...); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// bulkCopy sends every row into a bulk copy of go-mssqldb, and ends it.
+func (v *invoices) bulkCopy(ctx context.Context, in *sql.Stmt) error {
+	if err := v.insert(ctx, in, func(at time.Time, _ bool) any { return at }); err != nil {
+		return err
+	}
+	_, err := in.ExecContext(ctx)
+	return err
 }

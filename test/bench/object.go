@@ -22,8 +22,8 @@ import (
 	"github.com/lume-data/lume/test/server"
 )
 
-// linkBytes is how many bytes a second pass a link on which an upload, and not a processor, is what a load waits for.
-const linkBytes = 16 << 20
+// linkBits is how many bits a second pass a link on which an upload, and not a processor, is what a load waits for.
+const linkBits = 100_000_000
 
 // objects is an object store, and how the bench speaks to it past the connector.
 type objects struct {
@@ -174,7 +174,7 @@ func (o *objects) lines(ctx context.Context, uploader, downloader string, slow *
 	}
 	works := []work{load}
 	if slow != nil {
-		if load, err = slow.load(ctx, fmt.Sprintf("%s, both through a link of %d MiB/s", uploader, linkBytes>>20), "1.2"); err != nil {
+		if load, err = slow.load(ctx, fmt.Sprintf("%s, both through a link of %d Mbit/s", uploader, linkBits/1_000_000), "1.2"); err != nil {
 			return nil, err
 		}
 		works = append(works, load)
@@ -189,7 +189,7 @@ func through(h *host, address string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if u.Host, err = slowLink(h, u.Host, linkBytes); err != nil {
+	if u.Host, err = slowLink(h, u.Host, linkBits/8); err != nil {
 		return "", err
 	}
 	return u.String(), nil
