@@ -48,7 +48,7 @@ demo: build-lume ## Run the main job on a messy CSV of 120,000 rows, from build 
 	./examples/demo.sh
 
 .PHONY: bench
-bench: build-lume test-deps ## Measure Lume against its limits and print ratios (ROWS="1000000 10000000", REPEAT=3)
+bench: build-lume test-deps ## Measure Lume against its limits and print ratios (ROWS="1000000 10000000", REPEAT=3, BENCHFLAGS='-only systems')
 	$(GO) run ./test/bench -lume bin/lume -rows "$(or $(ROWS),1000000 10000000)" -repeat "$(or $(REPEAT),3)" $(BENCHFLAGS)
 
 ##### Check

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"log"
@@ -22,37 +23,80 @@ func main() {
 	rows := flag.String("rows", "1000000 10000000", "batch `sizes`")
 	repeat := flag.Int("repeat", 3, "measured `runs` of each line; medians are printed")
 	skipSmall := flag.Bool("skip-small", false, "leave out latency and throughput of small runs")
+	only := flag.String("only", "", "measure one `part` alone: batches, small or systems")
+	names := flag.String("systems", "", "measure these `systems` alone, as in \"postgres s3\"")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	h := &host{}
 	defer h.close()
-	if err := bench(ctx, h, *lume, *rows, *repeat, *skipSmall); err != nil {
+	o := options{lume: *lume, repeat: *repeat, systems: *names, parts: map[string]bool{"batches": true, "small": !*skipSmall, "systems": true}}
+	if *only != "" {
+		o.parts = map[string]bool{*only: true}
+	}
+	for _, text := range strings.Fields(*rows) {
+		n, err := strconv.Atoi(text)
+		if err != nil {
+			h.Fatalf("size %q is not a number", text)
+		}
+		o.sizes = append(o.sizes, n)
+	}
+	if err := bench(ctx, h, o); err != nil {
 		h.Fatalf("bench: %v", err)
 	}
 }
 
-func bench(ctx context.Context, h *host, lume, sizes string, repeat int, skipSmall bool) error {
-	lume, err := filepath.Abs(lume)
+// options are what is measured.
+type options struct {
+	lume   string
+	sizes  []int
+	repeat int
+	// parts are batches, small and systems.
+	parts map[string]bool
+	// systems are names, all if empty.
+	systems string
+}
+
+func bench(ctx context.Context, h *host, o options) error {
+	for part := range o.parts {
+		if !slices.Contains([]string{"batches", "small", "systems"}, part) {
+			return fmt.Errorf("there is no part %q: use batches, small or systems", part)
+		}
+	}
+	if len(o.sizes) == 0 {
+		return errors.New("there is no size")
+	}
+	if o.parts["batches"] || o.parts["small"] {
+		if err := benchRuns(ctx, h, o); err != nil {
+			return err
+		}
+	}
+	if o.parts["systems"] {
+		return benchSystems(ctx, h, o.systems, o.sizes[0], o.repeat)
+	}
+	return nil
+}
+
+// benchRuns measures whole runs.
+func benchRuns(ctx context.Context, h *host, o options) error {
+	lume, err := filepath.Abs(o.lume)
 	if err != nil {
 		return err
 	}
 	dsn := server.StartPostgres(h)
 	fmt.Println("| work | rows | Lume | limit | ratio | to reach |")
 	fmt.Println("| --- | --- | --- | --- | --- | --- |")
-	for _, text := range strings.Fields(sizes) {
-		n, err := strconv.Atoi(text)
-		if err != nil {
-			return fmt.Errorf("size %q is not a number", text)
-		}
-		if err := benchBatch(ctx, h, lume, dsn, n, repeat); err != nil {
-			return err
+	if o.parts["batches"] {
+		for _, n := range o.sizes {
+			if err := benchBatch(ctx, h, lume, dsn, n, o.repeat); err != nil {
+				return err
+			}
 		}
 	}
-	if skipSmall {
-		return nil
+	if o.parts["small"] {
+		return benchSmall(ctx, h, lume, dsn)
 	}
-	return benchSmall(ctx, h, lume, dsn)
+	return nil
 }
 
 // benchBatch measures one batch size. Lume and its limits take turns, so that a machine that slows down slows both.

@@ -30,6 +30,10 @@ const patience = 3 * time.Minute
 // connector makes a connector.
 func (i *installation) connector(t *testing.T, name, typ string, settings map[string]any, secrets map[string]string) {
 	t.Helper()
+	if i.byCommand {
+		i.applyConnector(t, name, typ, settings, secrets)
+		return
+	}
 	s, err := structpb.NewStruct(settings)
 	require.NoError(t, err)
 	_, err = i.connectors.CreateConnector(t.Context(), &controlv1.CreateConnectorRequest{

@@ -37,6 +37,8 @@ type installation struct {
 	database string
 	nats     *server.NATS
 	staging  func(t *testing.T) map[string][]byte
+	// byCommand is true if connectors are made by the command line and not by the API.
+	byCommand bool
 
 	// owner is the test that the installation belongs to; its subtests may connect again.
 	owner      *testing.T

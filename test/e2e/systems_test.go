@@ -36,18 +36,30 @@ func everySystem(t *testing.T, i *installation) {
 		{rowsOfMySQL, objectsIn(azure, "jsonl", "azure_blob"), "replace"},
 		{rowsOfPostgres, toMySQL, "upsert"},
 		{rowsOfPostgres, objectsIn(azure, "csv", "azure_blob"), "append"},
+		{rowsOfPostgres, tableOf("sqlserver"), "upsert"},
+		{objectFrom(bucket, "s3", formats[0]), tableOf("snowflake"), "append"},
 	} {
 		t.Run(fmt.Sprintf("%s to %s by %s", journey.from.name, journey.to.name, journey.mode), func(t *testing.T) {
 			t.Parallel()
 			onePath(t, i, journey.from, journey.to.open(t, i, journey.mode), journey.mode)
 		})
 	}
-	for _, mode := range toMySQL.modes {
-		t.Run(mode+" to "+toMySQL.name, func(t *testing.T) {
-			t.Parallel()
-			twoBatches(t, i, toMySQL.open(t, i, mode), mode)
-		})
+	for _, to := range []destination{toMySQL, tableOf("sqlserver"), tableOf("snowflake")} {
+		for _, mode := range to.modes {
+			t.Run(mode+" to "+to.name, func(t *testing.T) {
+				t.Parallel()
+				twoBatches(t, i, to.open(t, i, mode), mode)
+			})
+		}
 	}
+}
+
+// tableOf is a table that is there before the run.
+func tableOf(kind string) destination {
+	return destination{kind, []string{"append", "upsert", "replace"}, func(t *testing.T, i *installation, _ string) sink {
+		t.Helper()
+		return warehouses[kind](t, i).target(t)
+	}}
 }
 
 // mysqlDatabase is a MariaDB database with a connector to it.

@@ -14,8 +14,9 @@ import (
 )
 
 const (
-	// groupBytes of compressed pages end a row group, which is held until it is whole.
-	groupBytes = 32 << 20
+	// groupBytes of compressed pages end a row group, which is held until it is whole: an upload waits for the first one, and
+	// then goes on while the next ones are encoded.
+	groupBytes = 8 << 20
 	groupRows  = 1 << 20
 	// pageBytes bounds the page and the dictionary that each column of an open group holds uncompressed; columnsBytes all of
 	// them together.
