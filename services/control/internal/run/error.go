@@ -125,7 +125,7 @@ func unsettled(runID string, cause *typev1.Error, targets []string) *typev1.Erro
 			cause.GetReason(), cause.GetMessage(), names),
 		NextAction: "make the target reachable: Lume keeps asking it, and refuses to run this batch again until it has an answer; " +
 			"then, or at once, resume the run: " + resumeCommand(runID),
-		Metadata:   map[string]string{"cause": cause.GetReason(), "target": names},
+		Metadata: map[string]string{"cause": cause.GetReason(), "target": names},
 	}
 }
 
