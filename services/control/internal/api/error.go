@@ -64,7 +64,7 @@ func codeDuplicate(d *run.DuplicateError) error {
 		e.Next = "nothing needs to be done; set force_rerun to load the batch again all the same"
 	case store.OutcomeUnknown:
 		e.Message = "run " + d.RunID + " of the same version and source_path ended, and whether it has committed is not known yet"
-		e.Next = "make its target reachable: Lume keeps asking it"
+		e.Next = "make its target reachable: Lume keeps asking it; or resume it: lume runs resume " + d.RunID
 	}
 	if d.Outcome != store.OutcomeNone {
 		e = e.WithMeta("outcome", string(d.Outcome))

@@ -131,14 +131,15 @@ func overdue(r store.Run, deadline time.Duration) *typev1.Error {
 }
 
 // unsettled is the error of a run of which targets could not be asked whether their load has committed.
-func unsettled(cause *typev1.Error, targets []string) *typev1.Error {
+func unsettled(runID string, cause *typev1.Error, targets []string) *typev1.Error {
 	names := strings.Join(targets, ", ")
 	return &typev1.Error{
 		Code: "UNAVAILABLE", Reason: ReasonTargetUnsettled, Stage: typev1.Stage_STAGE_EGRESS,
 		Message: fmt.Sprintf("the run had to end (%s: %s), and target %s could not be reached to find out whether the load has committed",
 			cause.GetReason(), cause.GetMessage(), names),
-		NextAction: "make the target reachable: Lume keeps asking it, and refuses to run this batch again until it has an answer",
-		Metadata:   map[string]string{"cause": cause.GetReason(), "target": names},
+		NextAction: "make the target reachable: Lume keeps asking it, and refuses to run this batch again until it has an answer; " +
+			"then, or at once, resume the run: " + resumeCommand(runID),
+		Metadata: map[string]string{"cause": cause.GetReason(), "target": names},
 	}
 }
 

@@ -209,7 +209,7 @@ func (c *Change) conclude(ctx context.Context, t targets) error {
 				names = append(names, target.GetTarget())
 			}
 		}
-		return c.End(ctx, store.RunFailed, outcome, unsettled(cause, names), store.TaskSettle)
+		return c.End(ctx, store.RunFailed, outcome, unsettled(c.Run.ID, cause, names), store.TaskSettle)
 	}
 	return c.End(ctx, to, outcome, cause)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	typev1 "github.com/lume-data/lume/gen/lume/type/v1"
+	"github.com/lume-data/lume/internal/receipt"
 	"github.com/lume-data/lume/services/control/internal/controltest"
 	"github.com/lume-data/lume/services/control/internal/run"
 	"github.com/lume-data/lume/services/control/internal/store"
@@ -40,7 +41,7 @@ func replicas(t *testing.T, n int) []replica {
 		})
 		out = append(out, r)
 	}
-	controltest.Publish(t, out[0].db, controltest.Flow("orders"))
+	controltest.Publish(t, out[0].db, controltest.Flow("orders", controltest.Targets("a", "b", "c")))
 	return out
 }
 
@@ -65,6 +66,46 @@ func TestReplicasCreateOneRunOfABatch(t *testing.T) {
 		list, _, err := all[0].runs.List(t.Context(), store.RunFilter{SourcePath: fmt.Sprint(batch)}, store.Page{Size: 10})
 		require.NoError(t, err)
 		require.Len(t, list, 1)
+	}
+}
+
+func TestReplicasResumeARunOrCreateAnotherButNotBoth(t *testing.T) {
+	t.Parallel()
+	all := replicas(t, 2)
+	for batch := range 5 {
+		req := run.Request{FlowVersion: "orders:v1", SourcePath: fmt.Sprint(batch)}
+		r, err := all[0].runs.Create(t.Context(), req)
+		require.NoError(t, err)
+		for state := r.State; state != store.RunSyncingTarget; {
+			require.NoError(t, work(t, all[0], r.ID))
+			v, err := all[0].runs.Get(t.Context(), r.ID)
+			require.NoError(t, err)
+			state = v.State
+		}
+		_, err = all[0].runs.Cancel(t.Context(), r.ID)
+		require.NoError(t, err)
+		var wg sync.WaitGroup
+		var resumed, created atomic.Int32
+		for i := range 8 {
+			wg.Go(func() {
+				var err error
+				if i%4 < 2 {
+					_, err = all[i%2].runs.Resume(t.Context(), r.ID, "")
+				} else {
+					_, err = all[i%2].runs.Create(t.Context(), req)
+				}
+				switch {
+				case err == nil && i%4 < 2:
+					resumed.Add(1)
+				case err == nil:
+					created.Add(1)
+				case !errors.Is(err, run.ErrDuplicate) && !errors.Is(err, run.ErrInFlight):
+					t.Errorf("unexpected: %v", err)
+				}
+			})
+		}
+		wg.Wait()
+		require.EqualValues(t, 1, resumed.Load()+created.Load())
 	}
 }
 
@@ -126,7 +167,7 @@ func work(t *testing.T, r replica, id string) error {
 			return err
 		}
 		counts := run.Manifests{Ingest: a.Ingest, Parts: a.Parts}.Counts()
-		m := controltest.Loaded(&typev1.Receipt{RunId: id, Counts: counts}, 0)
+		m := controltest.Loaded(&typev1.Receipt{RunId: id, Counts: counts}, 0, receipt.Target(a.Spec, a.Task.Part).GetName())
 		switch found.Kind {
 		case store.TaskStage:
 			m = controltest.Staged(a, 4, 10, 0)

@@ -29,7 +29,7 @@ func TestTheFactsOfARunBecomeThoseOfItsTarget(t *testing.T) {
 		require.NoError(t, err)
 	}
 	exec(`INSERT INTO flows VALUES ('f', x'', 1, 'e', 1, 1)`)
-	exec(`INSERT INTO versions VALUES ('f', 1, x'', 'sha256:0', '', '', x'5b5d', x'5b5d', 1)`)
+	exec(`INSERT INTO versions VALUES ('f', 1, x'', 'sha256:0', '', '', x'5b5d', CAST('[]' AS BLOB), 1)`)
 	for _, run := range []string{
 		`'committed', x'01', NULL, '', 'SUCCEEDED', 'COMMITTED', 0, 0, 0`,
 		`'unsettled', x'02', NULL, '', 'FAILED', 'UNKNOWN', 1, 0, 1`,
@@ -42,7 +42,9 @@ func TestTheFactsOfARunBecomeThoseOfItsTarget(t *testing.T) {
 	}
 	for _, id := range []string{"committed", "unsettled", "loading"} {
 		for order, kind := range map[int]string{1: "STAGE", 4: "LOAD"} {
-			_, err := db.ExecContext(t.Context(), `INSERT INTO tasks VALUES (?, ?, ?, ?, 0, 'DONE', 1, 4, 0, 1, '', 0, 0, 0, 0, 0, 1, 1, NULL, NULL, NULL)`,
+			_, err := db.ExecContext(t.Context(), `INSERT INTO tasks (id, run_id, kind, kind_order, part, state, attempt,
+					max_attempts, errors, fence, worker, lease_until, row_count, ready_time, wake_time, wakes, start_time, end_time)
+				VALUES (?, ?, ?, ?, 0, 'DONE', 1, 4, 0, 1, '', 0, 0, 0, 0, 0, 1, 1)`,
 				id+"."+kind, id, kind, order)
 			require.NoError(t, err)
 		}
