@@ -87,15 +87,15 @@ var codeByKind = map[Kind]uint32{
 
 // Passes returns the error of an operation if there is nothing to code in it, whatever a driver's error is: none, one that is coded,
 // or that of the operation's context, if it has ended. ok is false for all others.
-func Passes(ctx context.Context, err error) (_ error, ok bool) {
+func Passes(ctx context.Context, err error) (ok bool, _ error) {
 	var coded *Error
 	switch {
 	case err == nil:
-		return nil, true
+		return true, nil
 	case errors.As(err, &coded):
-		return err, true
+		return true, err
 	case ctx.Err() != nil:
-		return ctx.Err(), true
+		return true, ctx.Err()
 	}
-	return nil, false
+	return false, nil
 }

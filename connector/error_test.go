@@ -30,7 +30,7 @@ func TestAnErrorPassesIfThereIsNothingToCodeInIt(t *testing.T) {
 		"a driver's":                  {t.Context(), driver, nil, false},
 		"the context's own by itself": {ended, context.Canceled, context.Canceled, true},
 	} {
-		got, ok := connector.Passes(c.ctx, c.err)
+		ok, got := connector.Passes(c.ctx, c.err)
 		require.Equal(t, c.want, got, name)
 		require.Equal(t, c.ok, ok, name)
 	}

@@ -36,7 +36,7 @@ var (
 
 // coded turns the driver's errors into ones that a client may see; the context's own and coded ones pass.
 func (s *session) coded(ctx context.Context, err error) error {
-	if passing, ok := connector.Passes(ctx, err); ok {
+	if ok, passing := connector.Passes(ctx, err); ok {
 		return passing
 	}
 	text := err.Error()

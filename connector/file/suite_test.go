@@ -18,7 +18,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestTargetSuite(t *testing.T) {
 	t.Parallel()
-	connectortest.ObjectTargets(t, only, func(t *testing.T, format string) connectortest.ObjectTarget {
+	connectortest.ObjectTargets(t, only, func(t *testing.T, _ string) connectortest.ObjectTarget {
 		t.Helper()
 		folder := t.TempDir()
 		return connectortest.ObjectTarget{

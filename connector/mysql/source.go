@@ -246,7 +246,7 @@ func (s *stream) Close() error {
 	_ = s.rows.Close()
 	_ = s.statement.Close()
 	s.cancel()
-	s.Batches.Release()
+	s.Release()
 	s.session.close(context.Background())
 	return nil
 }

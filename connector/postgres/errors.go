@@ -34,7 +34,7 @@ func connectError(ctx context.Context, err error) error {
 // coded turns any error of an operation into one that a client may see; what is coded already, ended contexts and
 // sentinels pass.
 func coded(ctx context.Context, err error) error {
-	if passing, ok := connector.Passes(ctx, err); ok {
+	if ok, passing := connector.Passes(ctx, err); ok {
 		return passing
 	}
 	var pg *pgconn.PgError

@@ -26,7 +26,7 @@ func resultCode(err error) int {
 
 // coded turns SQLite's errors into ones that a client may see; all others pass.
 func coded(ctx context.Context, err error) error {
-	if passing, ok := connector.Passes(ctx, err); ok {
+	if ok, passing := connector.Passes(ctx, err); ok {
 		return passing
 	}
 	code := resultCode(err)

@@ -140,7 +140,7 @@ func coded(ctx context.Context, err error) error {
 	if errors.Is(err, connector.ErrAborted) {
 		return err
 	}
-	if passing, ok := connector.Passes(ctx, err); ok {
+	if ok, passing := connector.Passes(ctx, err); ok {
 		return passing
 	}
 	if e, ok := serverError(err); ok {
