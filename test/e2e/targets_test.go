@@ -120,10 +120,11 @@ func TestATargetWithAWrongPasswordIsLoadedOnceItIsCorrected(t *testing.T) {
 	t.Parallel()
 	i := four(t)
 	db, s, lite := postgres(t, i), files(t, i), named{"lite", sqliteSink(t, i)}
-	db.exec(t, "CREATE ROLE careful LOGIN PASSWORD 'right'")
-	db.exec(t, "GRANT ALL ON SCHEMA public TO careful")
+	role := fmt.Sprintf("careful_%d", serial.Add(1)) // Roles are of the server, not of the database.
+	db.exec(t, "CREATE ROLE "+role+" LOGIN PASSWORD 'right'")
+	db.exec(t, "GRANT ALL ON SCHEMA public TO "+role)
 	settings, _ := postgresSettings(t, db.conn.Config().ConnString())
-	settings["user"] = "careful"
+	settings["user"] = role
 	locked := fresh("locked")
 	i.connector(t, locked, "postgres", settings, map[string]string{"password": "canary-wrong-password"})
 	warehouse := named{"warehouse", db.sink()}
