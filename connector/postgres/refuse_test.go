@@ -11,8 +11,6 @@ import (
 	"github.com/lume-data/lume/connector/internal/sqlload/loadtest"
 )
 
-var modes = loadtest.Modes
-
 func TestRefusedRowsBecomeRejectsAndTheReasonStaysOnTheRightRow(t *testing.T) {
 	t.Parallel()
 	loadtest.Refusals(t, database, `CREATE TABLE refs (id int PRIMARY KEY); INSERT INTO refs VALUES (5);

@@ -66,12 +66,16 @@ func (c asideColumn) value(name string) string {
 }
 
 // asideSteps make the tables.
-func (p *Plan) asideSteps(from scan) []engine.Step {
-	items := []string{from.row + " AS _row"}
+func (p *Plan) asideSteps() []engine.Step {
+	items := []string{"_row BIGINT"}
 	for _, c := range p.asideColumns() {
-		items = append(items, c.value("s."+c.staged)+" AS "+c.staged)
+		typ := c.typ
+		if c.text {
+			typ = "VARCHAR"
+		}
+		items = append(items, c.staged+" "+typ)
 	}
-	sql := "CREATE TABLE " + asideTable + " AS\nSELECT " + strings.Join(items, ", ") + " FROM " + from.from + "\n  LIMIT 0"
+	sql := "CREATE TABLE " + asideTable + " (" + strings.Join(items, ", ") + ")"
 	if p.filter != nil {
 		sql += ";\nCREATE TABLE " + filteredTable + " (_row BIGINT)"
 	}

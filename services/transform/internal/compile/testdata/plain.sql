@@ -1,7 +1,5 @@
 -- make room for what is not mapped
-CREATE TABLE aside AS
-SELECT s.file_row_number AS _row, CAST(s."id" AS VARCHAR) AS "id", CAST(s."qty" AS VARCHAR) AS "qty" FROM read_parquet('part.parquet', file_row_number=true) AS s("id", "qty")
-  LIMIT 0;
+CREATE TABLE aside (_row BIGINT, "id" VARCHAR, "qty" VARCHAR);
 
 -- map and write the rows that pass
 COPY (SELECT _row,

@@ -1,7 +1,5 @@
 -- make room for what is not mapped
-CREATE TABLE aside AS
-SELECT s.file_row_number AS _row, s."id" AS "id", s."price" AS "price", CAST(s."at" AS VARCHAR) AS "at", s."blob" AS "blob" FROM read_parquet('part.parquet', file_row_number=true) AS s("id", "price", "at", "blob")
-  LIMIT 0;
+CREATE TABLE aside (_row BIGINT, "id" BIGINT, "price" DECIMAL(9,3), "at" VARCHAR, "blob" BLOB);
 
 -- map and write the rows that pass
 COPY (SELECT _row,
