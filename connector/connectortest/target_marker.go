@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"testing"
@@ -165,13 +166,16 @@ func twoAttemptsAtOnce(t *testing.T, h TargetHarness) {
 }
 
 // untilDone loads again as long as the error is one that passes: an earlier attempt is cut off by a later one until that has
-// committed, which takes its time on a busy machine.
+// committed, which takes its time on a busy machine. Each time it waits longer, as control does, so that attempts which cut each
+// other off come to an end.
 func (l *load) untilDone(ctx context.Context, target connector.Target) error {
-	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
+	pause := 20 * time.Millisecond
+	for deadline := time.Now().Add(2 * time.Minute); ; pause = min(2*pause, 10*time.Second) {
 		_, err := l.run(ctx, target)
 		var coded *connector.Error
 		if err == nil || time.Now().After(deadline) || !errors.As(err, &coded) || coded.Kind != connector.KindUnavailable {
 			return err
 		}
+		time.Sleep(pause/2 + rand.N(pause))
 	}
 }

@@ -94,8 +94,10 @@ func (b *bundle) hold(run, state string, fence int64) loadtest.Held {
 	return &held{b, tx}
 }
 
-// Waiting implements loadtest.Held.
+// Waiting implements loadtest.Held. The server shows what transactions wait for as it was when somebody last looked, unless nobody
+// has looked for 100 ms (trx0i_s.cc, CACHE_MIN_IDLE_TIME_NS).
 func (h *held) Waiting() bool {
+	time.Sleep(150 * time.Millisecond)
 	return h.b.text("SELECT count(*) FROM information_schema.innodb_trx x JOIN information_schema.processlist p ON p.id = x.trx_mysql_thread_id "+
 		"WHERE x.trx_state = 'LOCK WAIT' AND p.db = database()") == "1"
 }

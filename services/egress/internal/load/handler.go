@@ -173,7 +173,7 @@ func (j *job) failed(ctx context.Context, err error) error {
 	switch {
 	case errors.Is(err, connector.ErrAborted):
 		err = fault.New(codes.FailedPrecondition, ReasonAborted, "the run was aborted in its target").WithCause(err).
-			WithNext("start a new run of the batch")
+			WithNext("look at the run: its error says why it was stopped")
 	case errors.Is(err, connector.ErrTooManyProbes):
 		err = fault.New(codes.FailedPrecondition, ReasonTooManyRefused, "the target refuses so many rows that they cannot be told from the others").
 			WithCause(err).WithNext("look at the rejects of the run, and add rules to the flow that keep such rows from the target")
