@@ -15,7 +15,7 @@ import (
 
 func (a *app) connectors() *cobra.Command {
 	c := noun("connectors", "Links to external systems",
-		a.connectorsApply(), a.connectorsGet(), a.connectorsList(), a.connectorsSpecs(),
+		a.connectorsApply(), a.connectorsCreate(), a.connectorsGet(), a.connectorsList(), a.connectorsSpecs(),
 		a.connectorsTest(), a.connectorsDiscover(), a.connectorsDelete())
 	c.Aliases = []string{"connector"}
 	return c
@@ -128,7 +128,7 @@ func (a *app) askRequired(ctx context.Context, c *client, connector *controlv1.C
 		return nil //nolint:nilerr // The type is wrong: creating the connector says so, with its place.
 	}
 	for _, f := range spec.GetFields() {
-		if f.GetType() != "secret" || !f.GetRequired() {
+		if f.GetType() != typeSecret || !f.GetRequired() {
 			continue
 		}
 		if _, given := connector.GetSecrets()[f.GetName()]; given {

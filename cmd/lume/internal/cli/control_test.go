@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"context"
+	"io"
 	"net"
 	"slices"
 	"strconv"
@@ -58,7 +59,27 @@ func (c *control) GetConnector(_ context.Context, r *controlv1.GetConnectorReque
 }
 
 func (c *control) GetConnectorSpec(context.Context, *controlv1.GetConnectorSpecRequest) (*controlv1.ConnectorSpec, error) {
-	return &controlv1.ConnectorSpec{Type: "postgres", Fields: []*controlv1.ConnectorField{{Name: "password", Type: "secret", Required: true}}}, nil
+	return &controlv1.ConnectorSpec{Type: "postgres", Fields: []*controlv1.ConnectorField{
+		{Name: "host", Type: "string", Required: true, Description: "Name or address of the server.", Example: "db.example.com"},
+		{Name: "port", Type: "integer", Required: true, Default: "5432", Description: "TCP port."},
+		{Name: "sslmode", Type: "enum", Required: true, Values: []string{"disable", "require"}, Description: "Whether TLS is used."},
+		{Name: "read_only", Type: "boolean", Description: "Never write."},
+		{Name: "password", Type: "secret", Required: true, Description: "Password of the user."},
+	}}, nil
+}
+
+func (c *control) ListConnectorSpecs(context.Context, *controlv1.ListConnectorSpecsRequest) (*controlv1.ListConnectorSpecsResponse, error) {
+	return &controlv1.ListConnectorSpecsResponse{ConnectorSpecs: []*controlv1.ConnectorSpec{{Type: "file"}, {Type: "postgres"}}}, nil
+}
+
+func (c *control) CreateConnector(_ context.Context, r *controlv1.CreateConnectorRequest) (*controlv1.Connector, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.connectors == nil {
+		c.connectors = map[string]*controlv1.Connector{}
+	}
+	c.connectors[r.GetConnector().GetName()] = r.GetConnector()
+	return &controlv1.Connector{Name: "connectors/" + r.GetConnectorId(), Type: r.GetConnector().GetType()}, nil
 }
 
 func (c *control) UpdateConnector(_ context.Context, r *controlv1.UpdateConnectorRequest) (*controlv1.Connector, error) {
@@ -150,6 +171,12 @@ type result struct {
 // execute runs a command against a control on a free port.
 func execute(t *testing.T, c *control, args ...string) result {
 	t.Helper()
+	return executeAt(t, start(t, c), args...)
+}
+
+// start serves a control on a free port.
+func start(t *testing.T, c *control) string {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	server := grpc.NewServer(grpc.UnaryInterceptor(func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
@@ -163,15 +190,21 @@ func execute(t *testing.T, c *control, args ...string) result {
 	controlv1.RegisterRunServiceServer(server, c)
 	go func() { _ = server.Serve(l) }()
 	t.Cleanup(server.Stop)
-	return executeAt(t, l.Addr().String(), args...)
+	return l.Addr().String()
 }
 
 func executeAt(t *testing.T, server string, args ...string) result {
 	t.Helper()
+	return executeWith(t, server, strings.NewReader(""), args...)
+}
+
+// executeWith runs a command with somebody's input.
+func executeWith(t *testing.T, server string, in io.Reader, args ...string) result {
+	t.Helper()
 	variables := map[string]string{"LUME_SERVER": server, "LUME_API_KEY": "key-of-the-test", "PASSWORD": "hunter2"}
 	var out, errs bytes.Buffer
 	code := Main(t.Context(), Env{
-		Args: args, Home: t.TempDir(), In: strings.NewReader(""), Out: &out, Err: &errs,
+		Args: args, Home: t.TempDir(), In: in, Out: &out, Err: &errs,
 		Getenv: func(name string) string { return variables[name] },
 		Lookup: func(name string) (string, bool) { v, ok := variables[name]; return v, ok },
 	})

@@ -97,15 +97,20 @@ func (a *app) secret(name, from string) (string, error) {
 
 // ask reads a secret from the terminal without echo.
 func (a *app) ask(name string) (string, error) {
-	file, ok := a.env.In.(*os.File)
-	if !ok || !term.IsTerminal(int(file.Fd())) {
+	if !a.atTerminal() {
 		return "", problemf("give it by --secret "+name+"=@FILE or --secret "+name+"=env:VARIABLE",
 			"the secret %s is needed, and there is no terminal to ask at", name)
 	}
 	fmt.Fprintf(a.env.Err, "%s: ", name)
-	text, err := term.ReadPassword(int(file.Fd()))
+	text, err := term.ReadPassword(int(a.env.In.(*os.File).Fd()))
 	fmt.Fprintln(a.env.Err)
 	return string(text), err
+}
+
+// atTerminal reports whether there is somebody to ask.
+func (a *app) atTerminal() bool {
+	file, ok := a.env.In.(*os.File)
+	return ok && term.IsTerminal(int(file.Fd()))
 }
 
 // checkSecrets complains about secrets that are not text before a decoder does, which would show them.
