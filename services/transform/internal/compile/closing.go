@@ -9,10 +9,10 @@ import (
 	"github.com/lume-data/lume/services/transform/internal/cast"
 )
 
-// Files of a closing task's directory.
+// Files of a closing task's directory. [Plan.RejectDuplicates] reads the hits.
 const (
 	DropsFile = "drops.parquet"
-	hitsFile  = "hits.parquet"
+	HitsFile  = "hits.parquet"
 )
 
 // Names of steps whose rows a closing task reads.
@@ -156,7 +156,7 @@ func (p *Plan) dropSteps() []engine.Step {
 	return []engine.Step{
 		{Name: "list the rows to leave out", SQL: "CREATE TEMP TABLE drops AS\n" + drops},
 		{Name: "write the list", SQL: copyTo("SELECT _row FROM drops ORDER BY _row", DropsFile)},
-		{Name: "keep the hits", SQL: copyTo("SELECT * FROM hits ORDER BY _row, rule", hitsFile)},
+		{Name: "keep the hits", SQL: copyTo("SELECT * FROM hits ORDER BY _row, rule", HitsFile)},
 	}
 }
 
@@ -220,13 +220,12 @@ func (p *Plan) RejectDuplicates(part Part, r Range) engine.Step {
 	case len(p.uniques()) > 1:
 		hits, group = "SELECT _row, list("+entry+" ORDER BY _row, rule) AS errors FROM ", " GROUP BY _row"
 	}
-	line, byteOffset, join := p.location(part)
-	from := p.staged(part)
+	staged := p.staged(part)
+	line, byteOffset, from := p.location(part, "((SELECT "+staged.row+" AS _row, "+p.recordColumns()+" FROM "+staged.from+") AS s\n  JOIN ("+hits+
+		"read_parquet("+cast.Quote(HitsFile)+") WHERE _row >= "+itoa(r.FirstRow)+" AND _row < "+itoa(r.FirstRow+r.Count)+group+") AS r ON s._row = r._row)")
 	// The files of the parts follow each other in the order of rows, so that each is sorted and no more.
 	query := "SELECT r._row, " + fileOf(part.File) + " AS file, " + line + " AS line, " + byteOffset + " AS byte, 'transform' AS stage, " +
-		"CAST(to_json(r.errors) AS VARCHAR) AS errors, " + p.record() + " AS record, NULL::BLOB AS raw\nFROM (SELECT " + from.row + " AS _row, " +
-		p.recordColumns() + " FROM " + from.from + ") AS s\n  JOIN (" + hits + "read_parquet(" + cast.Quote(hitsFile) +
-		") WHERE _row >= " + itoa(r.FirstRow) + " AND _row < " + itoa(r.FirstRow+r.Count) + group + ") AS r ON s._row = r._row" + join + "\nORDER BY r._row"
+		"CAST(to_json(r.errors) AS VARCHAR) AS errors, " + p.record() + " AS record, NULL::BLOB AS raw\nFROM " + from + "\nORDER BY r._row"
 	return engine.Step{Name: "write the rejects of a part", SQL: copyTo(query, PartRejectsFile(r.Part))}
 }
 

@@ -170,27 +170,29 @@ func (p *Plan) reasons(part Part) []engine.Step {
 	}
 	steps := []engine.Step{{Name: "build the reasons of rejects", SQL: "CREATE TEMP TABLE reasons AS\n" + query}}
 	if len(fatal) > 0 {
-		line, byteOffset, join := p.location(part)
+		line, byteOffset, from := p.location(part, "reasons AS r")
 		steps = append(steps, engine.Step{Name: StepFatal, Rows: true, SQL: "SELECT r._row, " + line + ", " + byteOffset +
-			", fatal.\"column\", fatal.\"rule\", fatal.\"type\", fatal.\"message\" FROM reasons AS r" + join + "\nWHERE fatal IS NOT NULL ORDER BY r._row LIMIT 1"})
+			", fatal.\"column\", fatal.\"rule\", fatal.\"type\", fatal.\"message\" FROM " + from + "\nWHERE fatal IS NOT NULL ORDER BY r._row LIMIT 1"})
 	}
 	return steps
 }
 
-// location writes the line and byte of the row r._row, and the join that they come from.
-func (p *Plan) location(part Part) (line, byteOffset, join string) {
+// location writes the line and byte of the rejects r, which rejects names or joins in parentheses, and the FROM clause of both. The places of all rows of the part
+// are looked for among the few rejects, not the other way round: the right side of a join is the one that the engine keeps in memory.
+func (p *Plan) location(part Part, rejects string) (line, byteOffset, from string) {
 	if part.Locations == "" {
-		return "NULL::BIGINT", "NULL::BIGINT", ""
+		return "NULL::BIGINT", "NULL::BIGINT", rejects
 	}
-	return "l.line", "l.byte", "\n  LEFT JOIN read_parquet(" + cast.Quote(part.Locations) + ", file_row_number=true) AS l ON r._row - " + itoa(part.FirstRow) + " = l.file_row_number"
+	return "l.line", "l.byte", "read_parquet(" + cast.Quote(part.Locations) + ", file_row_number=true) AS l\n  RIGHT JOIN " + rejects +
+		" ON r._row - " + itoa(part.FirstRow) + " = l.file_row_number"
 }
 
 // writeRejects is the step that writes the reject file, in the order of rows.
 func (p *Plan) writeRejects(part Part) engine.Step {
-	line, byteOffset, join := p.location(part)
+	line, byteOffset, from := p.location(part, "(rejected AS s JOIN reasons AS r ON r._row = s._row)")
 	return engine.Step{Name: "write the rejects", SQL: copyTo("SELECT r._row, "+fileOf(part.File)+" AS file, "+line+" AS line, "+byteOffset+
-		" AS byte, 'transform' AS stage, CAST(to_json(r.errors) AS VARCHAR) AS errors, "+p.record()+" AS record, NULL::BLOB AS raw\nFROM rejected AS s"+
-		"\n  JOIN reasons AS r ON r._row = s._row"+join+"\nORDER BY r._row", RejectsFile)}
+		" AS byte, 'transform' AS stage, CAST(to_json(r.errors) AS VARCHAR) AS errors, "+p.record()+" AS record, NULL::BLOB AS raw\nFROM "+
+		from+"\nORDER BY r._row", RejectsFile)}
 }
 
 func fileOf(name string) string {

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 
+	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc/codes"
 
 	typev1 "github.com/lume-data/lume/gen/lume/type/v1"
@@ -111,68 +112,93 @@ func (m *Mapper) closeBatch(ctx context.Context, b batch, parts []*typev1.PartMa
 	return c, m.checkClosing(c, dir)
 }
 
-// atOnce bounds the staged bytes of the parts whose duplicates one job rejects: so much of the batch is on the disk at a
-// time. More parts in a job are fewer jobs.
-const atOnce = 256 << 20
+// Parts whose duplicates are rejected: one job takes so many of them as have atOnce staged bytes, and jobs of them run at once, so
+// that the engine is at work while parts are fetched. The product bounds what is on the disk at a time.
+const (
+	atOnce     = 64 << 20
+	rejectJobs = 3
+)
 
 // rejectDuplicates writes the reject file of the parts that are hit, in their order.
 func (m *Mapper) rejectDuplicates(ctx context.Context, b batch, dir string, parts map[int32]*typev1.StagedPart, hit []compile.Range) error {
-	var written []int32
-	for len(hit) > 0 {
+	if len(hit) == 0 {
+		return nil
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(rejectJobs)
+	written := make([]int32, len(hit))
+	for i, r := range hit {
+		written[i] = r.Part
+	}
+	for rest := hit; len(rest) > 0; {
 		n, bytes := 0, int64(0)
-		for n < len(hit) && (n == 0 || bytes+parts[hit[n].Part].GetData().GetSize() <= atOnce) {
-			bytes += parts[hit[n].Part].GetData().GetSize()
+		for n < len(rest) && (n == 0 || bytes+parts[rest[n].Part].GetData().GetSize() <= atOnce) {
+			bytes += parts[rest[n].Part].GetData().GetSize()
 			n++
 		}
-		names := make([]string, 0, 2*n)
-		var todo []engine.Step
-		for _, r := range hit[:n] {
-			step, files, err := m.rejectPart(ctx, b, dir, parts[r.Part], r)
-			if err != nil {
-				return err
-			}
-			names, todo, written = append(names, files...), append(todo, step), append(written, r.Part)
-		}
-		if hit = hit[n:]; len(hit) == 0 && len(written) > 1 {
-			todo = append(todo, compile.JoinRejects(written))
-		}
-		if _, err := m.job(ctx, b, dir, todo); err != nil {
-			return err
-		}
-		for _, name := range names {
-			if err := os.Remove(filepath.Join(dir, name)); err != nil {
-				return err
-			}
-		}
+		share := rest[:n]
+		g.Go(func() error { return m.rejectParts(gctx, b, dir, parts, share) })
+		rest = rest[n:]
+	}
+	if err := g.Wait(); err != nil {
+		return err
 	}
 	if len(written) == 1 {
 		return os.Rename(filepath.Join(dir, compile.PartRejectsFile(written[0])), filepath.Join(dir, compile.RejectsFile))
 	}
-	return nil
+	_, err := m.job(ctx, b, dir, []engine.Step{compile.JoinRejects(written)})
+	return err
 }
 
-// rejectPart brings a part's files and returns the step that rejects its duplicates, and the files' names.
-func (m *Mapper) rejectPart(ctx context.Context, b batch, dir string, part *typev1.StagedPart, r compile.Range) (engine.Step, []string, error) {
+// rejectParts writes the reject files of some parts by one job in a folder of its own.
+func (m *Mapper) rejectParts(ctx context.Context, b batch, dir string, parts map[int32]*typev1.StagedPart, hit []compile.Range) error {
+	own := filepath.Join(dir, fmt.Sprintf("parts-%05d", hit[0].Part))
+	if err := os.Mkdir(own, 0o700); err != nil {
+		return err
+	}
+	if err := os.Link(filepath.Join(dir, compile.HitsFile), filepath.Join(own, compile.HitsFile)); err != nil {
+		return err
+	}
+	var todo []engine.Step
+	for _, r := range hit {
+		step, err := m.rejectPart(ctx, b, own, parts[r.Part], r)
+		if err != nil {
+			return err
+		}
+		todo = append(todo, step)
+	}
+	if _, err := m.job(ctx, b, own, todo); err != nil {
+		return err
+	}
+	for _, r := range hit {
+		name := compile.PartRejectsFile(r.Part)
+		if err := os.Rename(filepath.Join(own, name), filepath.Join(dir, name)); err != nil {
+			return err
+		}
+	}
+	return os.RemoveAll(own) // The disk is needed for other parts.
+}
+
+// rejectPart brings a part's files and returns the step that rejects its duplicates.
+func (m *Mapper) rejectPart(ctx context.Context, b batch, dir string, part *typev1.StagedPart, r compile.Range) (engine.Step, error) {
 	p := compile.Part{FirstRow: part.GetFirstRow(), File: b.ingest.GetSourceFile(), Data: fmt.Sprintf("part-%05d.parquet", r.Part), Run: b.properties()}
 	objects := map[string]*typev1.StagedObject{p.Data: part.GetData()}
-	names := []string{p.Data}
 	if part.GetLocations() != nil {
 		p.Locations = fmt.Sprintf("locations-%05d.parquet", r.Part)
 		objects[p.Locations] = part.GetLocations()
-		names = append(names, p.Locations)
 	}
 	if err := fetch(ctx, m.store, dir, objects); err != nil {
-		return engine.Step{}, nil, err
+		return engine.Step{}, err
 	}
 	_, layout, err := footer(filepath.Join(dir, p.Data))
 	if err != nil {
-		return engine.Step{}, nil, err
+		return engine.Step{}, err
 	}
 	plan, err := m.plans.plan(ctx, b.spec, compile.IngestSource(b.ingest).WithLayout(layout))
 	if err != nil {
-		return engine.Step{}, nil, err
+		return engine.Step{}, err
 	}
-	return plan.RejectDuplicates(p, r), names, nil
+	return plan.RejectDuplicates(p, r), nil
 }
 
 // checkClosing holds the engine's counts against the files that were written.

@@ -245,9 +245,8 @@ SELECT _row, list_filter([
 
 -- write the rejects
 COPY (SELECT r._row, 'the batch' AS file, l.line AS line, l.byte AS byte, 'transform' AS stage, CAST(to_json(r.errors) AS VARCHAR) AS errors, CAST(json_object('x', s."x") AS VARCHAR) AS record, NULL::BLOB AS raw
-FROM rejected AS s
-  JOIN reasons AS r ON r._row = s._row
-  LEFT JOIN read_parquet('locations.parquet', file_row_number=true) AS l ON r._row - 0 = l.file_row_number
+FROM read_parquet('locations.parquet', file_row_number=true) AS l
+  RIGHT JOIN (rejected AS s JOIN reasons AS r ON r._row = s._row) ON r._row - 0 = l.file_row_number
 ORDER BY r._row)
 TO 'rejects.parquet' (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1);
 

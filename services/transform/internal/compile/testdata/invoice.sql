@@ -228,9 +228,8 @@ SELECT _row, list_filter([
 
 -- write the rejects
 COPY (SELECT r._row, 'the batch' AS file, l.line AS line, l.byte AS byte, 'transform' AS stage, CAST(to_json(r.errors) AS VARCHAR) AS errors, CAST(json_object('amt', s."amt", 'country', s."country", 'inv_no', s."inv_no", 'issued', s."issued", 'kind', s."kind", 'part', s."part", 'state', s."state", 'whole', s."whole") AS VARCHAR) AS record, NULL::BLOB AS raw
-FROM rejected AS s
-  JOIN reasons AS r ON r._row = s._row
-  LEFT JOIN read_parquet('locations.parquet', file_row_number=true) AS l ON r._row - 0 = l.file_row_number
+FROM read_parquet('locations.parquet', file_row_number=true) AS l
+  RIGHT JOIN (rejected AS s JOIN reasons AS r ON r._row = s._row) ON r._row - 0 = l.file_row_number
 ORDER BY r._row)
 TO 'rejects.parquet' (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1);
 
@@ -305,9 +304,9 @@ SELECT (SELECT count(DISTINCT _row) FROM hits),
 
 -- write the rejects of a part
 COPY (SELECT r._row, 'the batch' AS file, l.line AS line, l.byte AS byte, 'transform' AS stage, CAST(to_json(r.errors) AS VARCHAR) AS errors, CAST(json_object('amt', s."amt", 'country', s."country", 'inv_no', s."inv_no", 'issued', s."issued", 'kind', s."kind", 'part', s."part", 'state', s."state", 'whole', s."whole") AS VARCHAR) AS record, NULL::BLOB AS raw
-FROM (SELECT s.file_row_number AS _row, s."amt", s."country", s."inv_no", s."issued", s."kind", s."part", s."state", s."whole" FROM read_parquet('part.parquet', file_row_number=true) AS s("amt", "country", "inv_no", "issued", "kind", "part", "state", "whole")) AS s
-  JOIN (SELECT _row, list(struct_pack("column" := CASE rule WHEN 0 THEN 'invoice_id' WHEN 1 THEN '' END, "rule" := CASE rule WHEN 0 THEN '' WHEN 1 THEN 'unique_day' END, "type" := 'unique', "message" := CASE rule WHEN 0 THEN 'another row of the batch has the same key' WHEN 1 THEN 'another row of the batch has the same issued_on, region' END || '; row ' || keep || ' stays', "value" := value) ORDER BY _row, rule) AS errors FROM read_parquet('hits.parquet') WHERE _row >= 0 AND _row < 1000 GROUP BY _row) AS r ON s._row = r._row
-  LEFT JOIN read_parquet('locations.parquet', file_row_number=true) AS l ON r._row - 0 = l.file_row_number
+FROM read_parquet('locations.parquet', file_row_number=true) AS l
+  RIGHT JOIN ((SELECT s.file_row_number AS _row, s."amt", s."country", s."inv_no", s."issued", s."kind", s."part", s."state", s."whole" FROM read_parquet('part.parquet', file_row_number=true) AS s("amt", "country", "inv_no", "issued", "kind", "part", "state", "whole")) AS s
+  JOIN (SELECT _row, list(struct_pack("column" := CASE rule WHEN 0 THEN 'invoice_id' WHEN 1 THEN '' END, "rule" := CASE rule WHEN 0 THEN '' WHEN 1 THEN 'unique_day' END, "type" := 'unique', "message" := CASE rule WHEN 0 THEN 'another row of the batch has the same key' WHEN 1 THEN 'another row of the batch has the same issued_on, region' END || '; row ' || keep || ' stays', "value" := value) ORDER BY _row, rule) AS errors FROM read_parquet('hits.parquet') WHERE _row >= 0 AND _row < 1000 GROUP BY _row) AS r ON s._row = r._row) ON r._row - 0 = l.file_row_number
 ORDER BY r._row)
 TO 'rejects-00000.parquet' (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1);
 

@@ -87,15 +87,14 @@ SELECT min(_row) AS _row, _record, flatten(list(errors ORDER BY _row)) AS errors
   FROM rejected AS s)))) GROUP BY _record;
 
 -- find the first row that fails the run
-SELECT r._row, l.line, l.byte, fatal."column", fatal."rule", fatal."type", fatal."message" FROM reasons AS r
-  LEFT JOIN read_parquet('locations.parquet', file_row_number=true) AS l ON r._row - 0 = l.file_row_number
+SELECT r._row, l.line, l.byte, fatal."column", fatal."rule", fatal."type", fatal."message" FROM read_parquet('locations.parquet', file_row_number=true) AS l
+  RIGHT JOIN reasons AS r ON r._row - 0 = l.file_row_number
 WHERE fatal IS NOT NULL ORDER BY r._row LIMIT 1;
 
 -- write the rejects
 COPY (SELECT r._row, 'the batch' AS file, l.line AS line, l.byte AS byte, 'transform' AS stage, CAST(to_json(r.errors) AS VARCHAR) AS errors, s."_raw" AS record, NULL::BLOB AS raw
-FROM rejected AS s
-  JOIN reasons AS r ON r._row = s._row
-  LEFT JOIN read_parquet('locations.parquet', file_row_number=true) AS l ON r._row - 0 = l.file_row_number
+FROM read_parquet('locations.parquet', file_row_number=true) AS l
+  RIGHT JOIN (rejected AS s JOIN reasons AS r ON r._row = s._row) ON r._row - 0 = l.file_row_number
 ORDER BY r._row)
 TO 'rejects.parquet' (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1);
 
@@ -154,9 +153,9 @@ SELECT (SELECT count(DISTINCT _record) FROM hits),
 
 -- write the rejects of a part
 COPY (SELECT r._row, 'the batch' AS file, l.line AS line, l.byte AS byte, 'transform' AS stage, CAST(to_json(r.errors) AS VARCHAR) AS errors, s."_raw" AS record, NULL::BLOB AS raw
-FROM (SELECT s.file_row_number AS _row, s."_raw" FROM read_parquet('part.parquet', file_row_number=true) AS s("line.qty", "line.sku", "order.id", "_raw", "_record")) AS s
-  JOIN (SELECT min(_row) AS _row, list(struct_pack("column" := CASE rule WHEN 0 THEN '' END, "rule" := CASE rule WHEN 0 THEN '' END, "type" := 'unique', "message" := CASE rule WHEN 0 THEN 'another row of the batch has the same key' END || '; row ' || keep || ' stays', "value" := value) ORDER BY _row, rule) AS errors FROM read_parquet('hits.parquet') WHERE _row >= 0 AND _row < 1000 GROUP BY _record) AS r ON s._row = r._row
-  LEFT JOIN read_parquet('locations.parquet', file_row_number=true) AS l ON r._row - 0 = l.file_row_number
+FROM read_parquet('locations.parquet', file_row_number=true) AS l
+  RIGHT JOIN ((SELECT s.file_row_number AS _row, s."_raw" FROM read_parquet('part.parquet', file_row_number=true) AS s("line.qty", "line.sku", "order.id", "_raw", "_record")) AS s
+  JOIN (SELECT min(_row) AS _row, list(struct_pack("column" := CASE rule WHEN 0 THEN '' END, "rule" := CASE rule WHEN 0 THEN '' END, "type" := 'unique', "message" := CASE rule WHEN 0 THEN 'another row of the batch has the same key' END || '; row ' || keep || ' stays', "value" := value) ORDER BY _row, rule) AS errors FROM read_parquet('hits.parquet') WHERE _row >= 0 AND _row < 1000 GROUP BY _record) AS r ON s._row = r._row) ON r._row - 0 = l.file_row_number
 ORDER BY r._row)
 TO 'rejects-00000.parquet' (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1);
 
