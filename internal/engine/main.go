@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"runtime/debug"
+	"syscall"
 	"time"
 )
 
@@ -44,6 +46,8 @@ func serve() error {
 		return confine(cfg, []string{childName, string(arg)})
 	}
 	debug.SetGCPercent(400)
+	// A file that outgrows its limit is an error of the write to it, on threads that the Go runtime has not started, too.
+	signal.Ignore(syscall.SIGXFSZ)
 	jobs, answers := bufio.NewReader(os.NewFile(jobsFD, "jobs")), os.NewFile(answersFD, "answers")
 	next, err := openInstance(cfg)
 	if err != nil {
