@@ -61,7 +61,7 @@ test: test-deps ## Run all tests with the race detector; installs the servers th
 	$(GO) test -race -count=1 -timeout 45m $(TESTFLAGS) $(PKG)
 
 # Packages whose tests wait for slow servers.
-SLOW := /test/e2e|/connector/(azureblob|databricks|mysql|snowflake|sqlserver)
+SLOW := /test/e2e|/connector/(azureblob|databricks|mysql|postgres|s3|snowflake|sqlserver)
 
 .PHONY: test-fast
 test-fast: test-deps ## Run all tests but the end-to-end ones and those of SLOW connectors, without the race detector
