@@ -103,10 +103,16 @@ func (a *aside) flush() error {
 	return errors.Join(errs...)
 }
 
-// close ends the connection. What was not flushed is gone.
-func (a *aside) close() error {
+// drop forgets the rows of a statement that has failed.
+func (a *aside) drop() {
 	for _, to := range a.appenders {
 		_ = to.Clear()
 	}
-	return errors.Join(a.flush(), a.conn.Close())
+	_ = a.flush() // There is nothing to put anywhere.
+}
+
+// close ends the connection. What was not flushed is gone.
+func (a *aside) close() error {
+	a.drop()
+	return a.conn.Close()
 }

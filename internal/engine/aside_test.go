@@ -80,3 +80,17 @@ func TestAStatementFailsThatSetsAsideWhatDoesNotFit(t *testing.T) {
 		})
 	}
 }
+
+func TestAFailedStatementSetsNothingAside(t *testing.T) {
+	t.Parallel()
+	pool, dir := setup(t)
+	r, err := pool.Run(context.Background(), Job{Dir: dir, Steps: []Step{
+		{Name: "table", SQL: "CREATE TABLE t (n BIGINT)"},
+		{Name: "fails", MayFail: true, SQL: "CREATE TABLE u AS SELECT CASE WHEN set_aside('t', i) THEN 1 ELSE CAST(error('no') AS INTEGER) END AS x FROM range(3) r(i)"},
+		{Name: "works", SQL: "CREATE TABLE v AS SELECT 1 AS one WHERE set_aside('t', 7::BIGINT)"},
+		{Name: "rows", SQL: "SELECT string_agg(n, ' ') FROM t", Rows: true},
+	}})
+	require.NoError(t, err)
+	require.NotEmpty(t, r.Steps[1].Err)
+	require.Equal(t, []*string{ptr("7")}, r.Steps[3].Rows[0])
+}

@@ -126,10 +126,11 @@ func (i *instance) step(s Step, budget *int) (StepResult, error) {
 	ctx := context.Background()
 	if !s.Rows {
 		_, err := i.conn.ExecContext(ctx, s.SQL, args...)
-		if err == nil {
-			err = i.aside.flush()
+		if err != nil {
+			i.aside.drop()
+			return StepResult{}, err
 		}
-		return StepResult{}, err
+		return StepResult{}, i.aside.flush()
 	}
 	rows, err := i.conn.QueryContext(ctx, s.SQL, args...)
 	if err != nil {
