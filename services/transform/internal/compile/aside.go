@@ -65,8 +65,8 @@ func (c asideColumn) value(name string) string {
 	return name
 }
 
-// asideSteps make the tables.
-func (p *Plan) asideSteps() []engine.Step {
+// asideStep makes the tables.
+func (p *Plan) asideStep() engine.Step {
 	items := []string{"_row BIGINT"}
 	for _, c := range p.asideColumns() {
 		typ := c.typ
@@ -79,7 +79,7 @@ func (p *Plan) asideSteps() []engine.Step {
 	if p.filter != nil {
 		sql += ";\nCREATE TABLE " + filteredTable + " (_row BIGINT)"
 	}
-	return []engine.Step{{Name: "make room for what is not mapped", SQL: sql}}
+	return engine.Step{Name: "make room for what is not mapped", SQL: sql}
 }
 
 // reject writes the call that sets a rejected row aside; name says how a column is called there.

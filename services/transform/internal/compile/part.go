@@ -55,7 +55,7 @@ func (p *Plan) MapPart(part Part) []engine.Step {
 	if p.source.Unnested {
 		return p.mapRecords(from, part)
 	}
-	steps := append(p.asideSteps(), engine.Step{Name: "map and write the rows that pass", SQL: copyTo(p.goodRows(from, part.Run, false), MappedFile)})
+	steps := []engine.Step{p.asideStep(), {Name: "map and write the rows that pass", SQL: copyTo(p.goodRows(from, part.Run, false), MappedFile)}}
 	steps = append(steps, p.keysStep()...)
 	digest := p.digest()
 	digest.Enough = itoa(part.Rows)

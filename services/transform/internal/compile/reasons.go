@@ -177,8 +177,9 @@ func (p *Plan) reasons(part Part) []engine.Step {
 	return steps
 }
 
-// location writes the line and byte of the rejects r, which rejects names or joins in parentheses, and the FROM clause of both. The places of all rows of the part
-// are looked for among the few rejects, not the other way round: the right side of a join is the one that the engine keeps in memory.
+// location writes the line and byte of the rejects r, and the FROM clause that yields both. rejects is the FROM item of r: its name, or
+// a join in parentheses. The places of all rows of the part are looked for among the few rejects, not the other way round: the right
+// side of a join is the one that the engine keeps in memory.
 func (p *Plan) location(part Part, rejects string) (line, byteOffset, from string) {
 	if part.Locations == "" {
 		return "NULL::BIGINT", "NULL::BIGINT", rejects

@@ -159,15 +159,15 @@ func (m *Mapper) rejectParts(ctx context.Context, b batch, dir string, parts map
 	if err := os.Link(filepath.Join(dir, compile.HitsFile), filepath.Join(own, compile.HitsFile)); err != nil {
 		return err
 	}
-	var todo []engine.Step
+	var steps []engine.Step
 	for _, r := range hit {
 		step, err := m.rejectPart(ctx, b, own, parts[r.Part], r)
 		if err != nil {
 			return err
 		}
-		todo = append(todo, step)
+		steps = append(steps, step)
 	}
-	if _, err := m.job(ctx, b, own, todo); err != nil {
+	if _, err := m.job(ctx, b, own, steps); err != nil {
 		return err
 	}
 	for _, r := range hit {
