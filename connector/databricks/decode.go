@@ -12,6 +12,15 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/decimal128"
 )
 
+// appendAs appends a value if it is a T.
+func appendAs[T any](to func(T), v driver.Value) bool {
+	n, ok := v.(T)
+	if ok {
+		to(n)
+	}
+	return ok
+}
+
 // appendValue appends a value as the driver delivers it, and returns its size. It is false if the column's type cannot hold it.
 func appendValue(b array.Builder, v driver.Value) (int, bool) {
 	if v == nil {
@@ -21,35 +30,17 @@ func appendValue(b array.Builder, v driver.Value) (int, bool) {
 	ok := false
 	switch b := b.(type) {
 	case *array.BooleanBuilder:
-		var n bool
-		if n, ok = v.(bool); ok {
-			b.Append(n)
-		}
+		ok = appendAs(b.Append, v)
 	case *array.Int16Builder:
-		var n int16
-		if n, ok = v.(int16); ok {
-			b.Append(n)
-		}
+		ok = appendAs(b.Append, v)
 	case *array.Int32Builder:
-		var n int32
-		if n, ok = v.(int32); ok {
-			b.Append(n)
-		}
+		ok = appendAs(b.Append, v)
 	case *array.Int64Builder:
-		var n int64
-		if n, ok = v.(int64); ok {
-			b.Append(n)
-		}
+		ok = appendAs(b.Append, v)
 	case *array.Float32Builder:
-		var n float32
-		if n, ok = v.(float32); ok {
-			b.Append(n)
-		}
+		ok = appendAs(b.Append, v)
 	case *array.Float64Builder:
-		var n float64
-		if n, ok = v.(float64); ok {
-			b.Append(n)
-		}
+		ok = appendAs(b.Append, v)
 	case *array.Decimal128Builder:
 		ok = appendDecimal(b, v)
 		return 16, ok
