@@ -1,89 +1,83 @@
 package blob
 
 import (
-	"bytes"
+	"fmt"
 	"io"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
 
 	"github.com/lume-data/lume/connector"
 )
 
-// csvEncoder writes RFC 4180 with a header. NULL is an empty field, the empty string a quoted one.
-type csvEncoder struct {
-	textBuffer
-	columns []connector.Column
-	value   []byte
-}
+// csvFormat is RFC 4180 with a header. NULL is an empty field, the empty string a quoted one.
+type csvFormat struct{ before [][]byte }
 
 func newCSVEncoder(w io.Writer, columns []connector.Column) (batchEncoder, error) {
-	e := &csvEncoder{textBuffer: textBuffer{w: w}, columns: columns}
+	f := csvFormat{before: make([][]byte, len(columns))}
+	var header []byte
 	for i, c := range columns {
 		if i > 0 {
-			e.text = append(e.text, ',')
+			f.before[i] = []byte{','}
 		}
-		e.text = appendField(e.text, []byte(c.Name))
+		header = appendField(append(header, f.before[i]...), c.Name, needsOf(c.Name))
 	}
-	e.text = append(e.text, "\r\n"...)
-	return e, nil
+	if _, err := w.Write(append(header, "\r\n"...)); err != nil {
+		return nil, fmt.Errorf("begin a CSV object: %w", err)
+	}
+	return newTextEncoder(w, f, columns), nil
 }
 
-func (e *csvEncoder) write(batch arrow.RecordBatch, refuse refuse) error {
-	columns, err := texts(batch)
+func (f csvFormat) separators() (before [][]byte, endOfLine string) { return f.before, "\r\n" }
+
+func (f csvFormat) cell(_ int, values arrow.Array) (appendCell, error) {
+	cell, err := csvCell(values)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	for i := range int(batch.NumRows()) {
-		start := len(e.text)
-		if reason := e.row(batch, columns, i); reason != nil {
-			e.text = e.text[:start]
-			if err := refuse(i, *reason); err != nil {
-				return err
+	return orNull(values, func(dst []byte, _ int) ([]byte, string) {
+		if len(f.before) == 1 {
+			// It would be an empty line, which readers take for no row at all.
+			return dst, "CSV of a single column cannot hold NULL"
+		}
+		return dst, ""
+	}, cell), nil
+}
+
+func csvCell(values arrow.Array) (appendCell, error) {
+	if a, ok := values.(*array.String); ok {
+		return func(dst []byte, i int) ([]byte, string) {
+			value := a.Value(i)
+			asks := needsOf(value)
+			if asks&needsUTF8 != 0 && !utf8.ValidString(value) {
+				return dst, notUTF8
 			}
-			continue
-		}
-		if err := e.line(); err != nil {
-			return err
-		}
+			return appendField(dst, value, asks), ""
+		}, nil
 	}
-	return nil
-}
-
-// row appends a row, or says why CSV cannot hold it.
-func (e *csvEncoder) row(batch arrow.RecordBatch, columns []appendText, i int) *connector.RefusedRow {
-	for c, text := range columns {
-		if c > 0 {
-			e.text = append(e.text, ',')
-		}
-		if batch.Column(c + 1).IsNull(i) {
-			if len(columns) == 1 {
-				// It would be an empty line, which readers take for no row at all.
-				return &connector.RefusedRow{Column: e.columns[c].Name, Message: "CSV of a single column cannot hold NULL"}
-			}
-			continue
-		}
-		if e.value = text(e.value[:0], i); !utf8.Valid(e.value) {
-			return notUTF8(e.columns[c])
-		}
-		e.text = appendField(e.text, e.value)
+	text, err := textOf(values)
+	if err != nil {
+		return nil, err
 	}
-	e.text = append(e.text, "\r\n"...)
-	return nil
+	return func(dst []byte, i int) ([]byte, string) {
+		start := len(dst)
+		if dst = text(dst, i); len(dst) == start { // Base64 of no bytes.
+			dst = append(dst, `""`...)
+		}
+		return dst, ""
+	}, nil
 }
 
-func notUTF8(c connector.Column) *connector.RefusedRow {
-	return &connector.RefusedRow{Column: c.Name, Message: "the text is not UTF-8"}
-}
-
-// appendField quotes what would otherwise not read back as it is.
-func appendField(dst, value []byte) []byte {
-	if len(value) > 0 && !bytes.ContainsAny(value, ",\"\r\n") && value[0] != ' ' && value[len(value)-1] != ' ' {
+// appendField appends a text in quotes if it would not read back as it is otherwise.
+func appendField(dst []byte, value string, asks byte) []byte {
+	if len(value) > 0 && asks&needsQuotes == 0 && value[0] != ' ' && value[len(value)-1] != ' ' {
 		return append(dst, value...)
 	}
 	dst = append(dst, '"')
 	for {
-		i := bytes.IndexByte(value, '"')
+		i := strings.IndexByte(value, '"')
 		if i < 0 {
 			return append(append(dst, value...), '"')
 		}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"strconv"
+	"strings"
 
 	"github.com/lume-data/lume/connector"
 )
@@ -20,7 +21,7 @@ func (a *attempt) rejects(ctx context.Context) ([]dataObject, error) {
 	}
 	defer list.Close()
 	parts := partWriter[*rejectEncoder]{a: a, dir: rejectedDir, ending: "jsonl", open: func(w io.Writer) (*rejectEncoder, error) {
-		return &rejectEncoder{textBuffer: textBuffer{w: w}, runID: a.load.RunID}, nil
+		return &rejectEncoder{w: w, runID: a.load.RunID}, nil
 	}}
 	defer parts.abort()
 	for {
@@ -47,12 +48,27 @@ func (a *attempt) rejects(ctx context.Context) ([]dataObject, error) {
 	return parts.objects, nil
 }
 
+// flushBytes is how much text of rejects is collected before it is given on.
+const flushBytes = 256 << 10
+
 // rejectEncoder writes one reject per line.
 type rejectEncoder struct {
-	textBuffer
+	w     io.Writer
 	runID string
+	text  []byte
+	lines int64
 	doc   bytes.Buffer
 }
+
+func (e *rejectEncoder) flush() error {
+	_, err := e.w.Write(e.text)
+	e.text = e.text[:0]
+	return err
+}
+
+func (e *rejectEncoder) rows() int64           { return e.lines }
+func (e *rejectEncoder) buffered() int64       { return int64(len(e.text)) }
+func (e *rejectEncoder) close() (int64, error) { return e.lines, e.flush() }
 
 func (e *rejectEncoder) add(r connector.Reject) error {
 	e.member(`{"run_id":`, e.runID)
@@ -74,13 +90,16 @@ func (e *rejectEncoder) add(r connector.Reject) error {
 		e.text = append(base64.StdEncoding.AppendEncode(e.text, r.Raw), '"')
 	}
 	e.text = append(e.text, "}\n"...)
-	return e.line()
+	if e.lines++; len(e.text) < flushBytes {
+		return nil
+	}
+	return e.flush()
 }
 
 // member appends a string; what is not UTF-8 in it becomes U+FFFD, as its bytes are in raw.
 func (e *rejectEncoder) member(name, value string) {
 	e.text = append(e.text, name...)
-	e.text, _ = appendJSONString(e.text, bytes.ToValidUTF8([]byte(value), []byte("\uFFFD")))
+	e.text, _ = appendJSONString(e.text, strings.ToValidUTF8(value, "\uFFFD"))
 }
 
 func (e *rejectEncoder) number(name string, value int64) {

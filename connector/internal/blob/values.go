@@ -125,52 +125,49 @@ func appendDate(dst []byte, t time.Time) []byte {
 	year, month, day := t.Date()
 	switch {
 	case year < 0:
-		dst = appendPadded(append(dst, '-'), -year, 6)
+		dst = append(dst, '-')
+		year = -year
+		dst = append2(dst, year/10_000)
 	case year > 9999:
-		dst = appendPadded(append(dst, '+'), year, 6)
-	default:
-		dst = appendPadded(dst, year, 4)
+		dst = append(dst, '+')
+		dst = append2(dst, year/10_000)
 	}
-	dst = appendPadded(append(dst, '-'), int(month), 2)
-	return appendPadded(append(dst, '-'), day, 2)
+	dst = append2(append2(dst, year/100%100), year%100)
+	dst = append2(append(dst, '-'), int(month))
+	return append2(append(dst, '-'), day)
 }
 
 // appendTime appends a time of day, with microseconds if there are any.
 func appendTime(dst []byte, t time.Time) []byte {
-	dst = appendPadded(dst, t.Hour(), 2)
-	dst = appendPadded(append(dst, ':'), t.Minute(), 2)
-	dst = appendPadded(append(dst, ':'), t.Second(), 2)
+	hour, minute, second := t.Clock()
+	dst = append2(dst, hour)
+	dst = append2(append(dst, ':'), minute)
+	dst = append2(append(dst, ':'), second)
 	if micros := t.Nanosecond() / 1000; micros != 0 {
-		dst = appendPadded(append(dst, '.'), micros, 6)
+		dst = append2(append2(append2(append(dst, '.'), micros/10_000), micros/100%100), micros%100)
 	}
 	return dst
 }
 
-func appendPadded(dst []byte, n, width int) []byte {
-	for limit, w := 10, 1; w < width; w++ {
-		if n < limit {
-			dst = append(dst, "000000"[:width-w]...)
-			break
-		}
-		limit *= 10
-	}
-	return strconv.AppendInt(dst, int64(n), 10)
-}
+// append2 appends two digits.
+func append2(dst []byte, n int) []byte { return append(dst, byte('0'+n/10), byte('0'+n%10)) }
 
 // appendJSONString appends a string as JSON; ok is false if it is not UTF-8, which JSON cannot hold.
-func appendJSONString(dst, text []byte) (_ []byte, ok bool) {
-	if !utf8.Valid(text) {
+func appendJSONString(dst []byte, text string) (_ []byte, ok bool) {
+	asks := needsOf(text)
+	if asks&needsUTF8 != 0 && !utf8.ValidString(text) {
 		return dst, false
 	}
-	const hex = "0123456789abcdef"
 	dst = append(dst, '"')
 	start := 0
-	for i, b := range text {
-		if b >= 0x20 && b != '"' && b != '\\' {
+	for i := 0; asks&needsEscape != 0 && i < len(text); i++ {
+		b := text[i]
+		if needs[b]&needsEscape == 0 {
 			continue
 		}
 		dst = append(dst, text[start:i]...)
 		start = i + 1
+		const hex = "0123456789abcdef"
 		switch b {
 		case '"', '\\':
 			dst = append(dst, '\\', b)
