@@ -68,14 +68,19 @@ func (r *rows) names() []string {
 func (r *rows) Count() int64 { return r.total - r.out.count }
 
 // Open implements connector.Rows.
-func (r *rows) Open(_ context.Context, from, to int64) (connector.RowReader, error) {
+func (r *rows) Open(ctx context.Context, from, to int64) (connector.RowReader, error) {
+	return readAhead(ctx, r.open(from, to)), nil
+}
+
+// open reads without a step ahead.
+func (r *rows) open(from, to int64) *rowReader {
 	reader := &rowReader{rows: r, from: from, to: to}
 	for _, p := range r.parts {
 		if p.from < to && p.to > from {
 			reader.parts = append(reader.parts, p)
 		}
 	}
-	return reader, nil
+	return reader
 }
 
 // rowReader reads a range part by part. A batch of a file becomes several where rows in it are left out; they share its

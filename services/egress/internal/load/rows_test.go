@@ -133,6 +133,34 @@ func TestAReaderEndsWithItsContext(t *testing.T) {
 	require.NoError(t, reader.Close())
 }
 
+func TestAReaderThatIsLeftGivesEverythingBack(t *testing.T) {
+	t.Parallel()
+	columns := []connector.Column{{Name: "v", Type: connector.Type{Name: connector.TypeInt64}}}
+	store := openStore(t)
+	files := newCache(t.Context(), store, t.TempDir())
+	defer files.close()
+	ordinals := make([]int64, 1000)
+	for i := range ordinals {
+		ordinals[i] = int64(i)
+	}
+	object := mappedFile(t, store, columns, ordinals, 10, func(b *array.RecordBuilder, row int64) { b.Field(1).(*array.Int64Builder).Append(row) })
+	schema := arrow.NewSchema([]arrow.Field{{Name: connector.RowColumn, Type: arrow.PrimitiveTypes.Int64}, {Name: "v", Type: arrow.PrimitiveTypes.Int64, Nullable: true}}, nil)
+	r := &rows{files: files, memory: 1 << 12, schema: schema, parts: []mappedPart{{object: object, to: 1000}}, total: 1000}
+	for batches := range 5 {
+		reader, err := r.Open(t.Context(), 0, maxRow)
+		require.NoError(t, err)
+		for range batches {
+			batch, err := reader.Next(t.Context())
+			require.NoError(t, err)
+			batch.Release()
+		}
+		require.NoError(t, reader.Close())
+		require.Nil(t, reader.(*aheadReader).reader.file)
+		_, err = reader.Next(t.Context())
+		require.ErrorIs(t, err, context.Canceled)
+	}
+}
+
 // BenchmarkRows reads 1M mapped rows of 12 columns.
 func BenchmarkRows(b *testing.B) {
 	typed := func(name string) connector.Type {

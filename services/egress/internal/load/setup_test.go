@@ -17,6 +17,7 @@ import (
 	"github.com/apache/arrow-go/v18/parquet/compress"
 	"github.com/apache/arrow-go/v18/parquet/pqarrow"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/types/known/structpb"
 
@@ -29,6 +30,8 @@ import (
 	"github.com/lume-data/lume/internal/staging"
 	"github.com/lume-data/lume/services/egress/internal/load"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // bundle is a run's staging, a handler, and a SQLite target.
 type bundle struct {

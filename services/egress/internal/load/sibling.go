@@ -74,10 +74,8 @@ func (j *job) partRecords(ctx context.Context, path string, first, rows int64, r
 func (j *job) siblings(ctx context.Context, records []span, refused []refusal) ([]int64, error) {
 	var found []int64
 	for _, s := range records {
-		reader, err := j.rows.Open(ctx, s.from, s.to)
-		if err != nil {
-			return nil, err
-		}
+		reader := j.rows.open(s.from, s.to)
+		var err error
 		found, err = j.notRefused(ctx, reader, refused, found)
 		if err := errors.Join(err, reader.Close()); err != nil {
 			return nil, err

@@ -58,11 +58,7 @@ func (v *valueFinder) seek(ctx context.Context, row int64) error {
 			if err := v.close(); err != nil {
 				return err
 			}
-			reader, err := v.rows.Open(ctx, row, maxRow)
-			if err != nil {
-				return err
-			}
-			v.reader = reader
+			v.reader = v.rows.open(row, maxRow)
 		}
 		batch, err := v.reader.Next(ctx)
 		v.release()
