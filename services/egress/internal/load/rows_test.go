@@ -147,7 +147,7 @@ func TestAReaderThatIsLeftGivesEverythingBack(t *testing.T) {
 	schema := arrow.NewSchema([]arrow.Field{{Name: connector.RowColumn, Type: arrow.PrimitiveTypes.Int64}, {Name: "v", Type: arrow.PrimitiveTypes.Int64, Nullable: true}}, nil)
 	r := &rows{files: files, memory: 1 << 12, schema: schema, parts: []mappedPart{{object: object, to: 1000}}, total: 1000}
 	for batches := range 5 {
-		reader, err := r.Open(t.Context(), 0, maxRow)
+		reader, err := r.Open(context.WithoutCancel(t.Context()), 0, maxRow)
 		require.NoError(t, err)
 		for range batches {
 			batch, err := reader.Next(t.Context())
