@@ -10,15 +10,16 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/memory"
-	"github.com/apache/arrow-go/v18/parquet"
 	"github.com/apache/arrow-go/v18/parquet/compress"
-	"github.com/apache/arrow-go/v18/parquet/pqarrow"
+
+	"github.com/lume-data/lume/connector/internal/parquetfile"
 )
 
 const (
@@ -75,7 +76,7 @@ type parts struct {
 	names  []string
 	file   *os.File
 	hash   hash.Hash
-	writer *pqarrow.FileWriter
+	writer *parquetfile.Writer
 	bytes  countingWriter
 }
 
@@ -119,12 +120,7 @@ func (p *parts) begin() error {
 	}
 	p.file, p.hash = file, sha256.New()
 	p.bytes = countingWriter{Writer: io.MultiWriter(file, p.hash)}
-	props := parquet.NewWriterProperties(parquet.WithCompression(compress.Codecs.Zstd), parquet.WithCreatedBy("lume"),
-		parquet.WithMaxRowGroupLength(groupRows), parquet.WithStoreDecimalAsInteger(true))
-	p.writer, err = pqarrow.NewFileWriter(p.schema, &p.bytes, props, pqarrow.DefaultWriterProps())
-	if err != nil {
-		return fmt.Errorf("begin a staged file: %w", err)
-	}
+	p.writer = parquetfile.New(&p.bytes, p.schema, parquetfile.Options{Compression: compress.Codecs.Zstd, GroupBytes: groupBytes, GroupRows: groupRows})
 	return nil
 }
 
@@ -136,26 +132,14 @@ func (p *parts) write(ctx context.Context, columns []arrow.Array, rows int64) er
 	if err := p.begin(); err != nil {
 		return err
 	}
-	list := make([]arrow.Array, len(columns))
+	list := slices.Clone(columns)
 	for i, c := range columns {
 		if t, ok := c.(*array.Time64); ok {
 			list[i] = timeTexts(t)
-			continue
-		}
-		c.Retain()
-		list[i] = c
-	}
-	batch := array.NewRecordBatch(p.schema, list, rows)
-	defer batch.Release()
-	for _, c := range list {
-		c.Release()
-	}
-	if p.writer.RowGroupTotalCompressedBytes() >= groupBytes {
-		if err := p.writer.NewBufferedRowGroupChecked(); err != nil {
-			return fmt.Errorf("write a staged file: %w", err)
+			defer list[i].Release()
 		}
 	}
-	if err := p.writer.WriteBuffered(batch); err != nil {
+	if err := p.writer.Write(list, rows); err != nil {
 		return fmt.Errorf("write a staged file: %w", err)
 	}
 	if p.bytes.n >= partBytes {
@@ -169,8 +153,8 @@ func (p *parts) end(ctx context.Context) error {
 	if p.writer == nil {
 		return nil
 	}
-	// The writer closes the file itself only if it is an io.Closer, which the counter is not.
-	err := errors.Join(p.writer.Close(), p.file.Close())
+	_, err := p.writer.Close()
+	err = errors.Join(err, p.file.Close())
 	p.writer = nil
 	if err != nil {
 		return fmt.Errorf("end a staged file: %w", err)
@@ -209,7 +193,7 @@ func (p *parts) close(ctx context.Context) (staged, error) {
 // abort drops the open file; the stager removes it.
 func (p *parts) abort() {
 	if p.writer != nil {
-		_ = errors.Join(p.writer.Close(), p.file.Close())
+		_ = p.file.Close()
 		p.writer = nil
 	}
 }

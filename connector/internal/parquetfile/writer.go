@@ -58,7 +58,7 @@ type column struct {
 	scratch context.Context //nolint:containedctx // pqarrow passes the buffer in one.
 }
 
-// New makes a writer of rows of a schema, whose columns are not nested. What it writes goes to out in order, without an end before Close.
+// New makes a writer of rows of a schema, whose columns are not nested. The schema's metadata becomes that of the file.
 func New(out io.Writer, schema *arrow.Schema, o Options) *Writer {
 	w := &Writer{out: out, schema: schema, options: o, columns: make([]column, schema.NumFields())}
 	for i, f := range schema.Fields() {
@@ -133,6 +133,11 @@ func (w *Writer) begin(values []arrow.Array) error {
 		return fmt.Errorf("begin a Parquet file: %w", err)
 	}
 	meta := metadata.NewKeyValueMetadata()
+	for i, key := range w.schema.Metadata().Keys() {
+		if err := meta.Append(key, w.schema.Metadata().Values()[i]); err != nil {
+			return fmt.Errorf("begin a Parquet file: %w", err)
+		}
+	}
 	if w.options.StoreSchema {
 		text := base64.StdEncoding.EncodeToString(flight.SerializeSchema(w.schema, memory.DefaultAllocator))
 		if err := meta.Append("ARROW:schema", text); err != nil {
