@@ -224,6 +224,9 @@ func (a *account) control(st snowflaketest.Statement) (answer snowflaketest.Answ
 		if m == nil {
 			return answer, false
 		}
+		if a.open[st.Session] != nil {
+			break // Snowflake ignores it.
+		}
 		a.began++
 		a.open[st.Session] = &transaction{
 			id: fmt.Sprint(1661899308790000000 + a.began), name: cmp.Or(m[1], uuid.NewString()), markers: map[string]sqlload.Marker{}, aborted: make(chan struct{}),
