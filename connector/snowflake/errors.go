@@ -38,7 +38,7 @@ var classes = map[int]class{
 	604:   {connector.KindUnavailable, "STATEMENT_CANCELED", "the server canceled the statement", ""},
 	91016: {connector.KindUnavailable, "STAGED_FILE_GONE", "a staged file is gone: another attempt of the run may have ended", "try again"},
 	630:   {connector.KindUnavailable, "STATEMENT_TIMEOUT", "a statement took longer than it may", "give the run a later deadline, or the warehouse a larger size"},
-	625:   {connector.KindUnavailable, "LOCK_TIMEOUT", "a lock was not free in time", "see SHOW LOCKS for the transaction that holds the table or the fence"},
+	625:   {connector.KindUnavailable, "LOCK_TIMEOUT", "a lock was not free in time", "see SHOW LOCKS for the transaction that holds the table or the fence; its user can end it by SYSTEM$ABORT_TRANSACTION"},
 	626:   {connector.KindUnavailable, "DEADLOCK", "a concurrent transaction was in the way", ""},
 	635:   {connector.KindUnavailable, "TRANSACTION_ENDED", transactionEnded, retries},
 
