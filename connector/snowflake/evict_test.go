@@ -313,3 +313,28 @@ func TestALostCommitThatWasNotCarriedOutEndsItsTransaction(t *testing.T) {
 	require.Empty(t, a.markers)
 	require.Zero(t, a.rows)
 }
+
+func TestALostCommitFindsTheLoadThatCameAfterIt(t *testing.T) {
+	t.Parallel()
+	a := newAccount(t)
+	a.seeded = true
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	link := connect(t, a.Server)
+	var lost atomic.Bool
+	var after connector.Outcome
+	var afterErr error
+	a.before = func(st snowflaketest.Statement) (snowflaketest.Answer, bool) {
+		if st.SQL != "COMMIT" || !lost.CompareAndSwap(false, true) {
+			return snowflaketest.Answer{}, false
+		}
+		after, afterErr = commits.run(t, link, connector.Append)
+		cancel()
+		<-st.Canceled
+		return snowflaketest.Answer{Cut: true}, true
+	}
+	out, err := link.Load(ctx, attempt(t, connector.Append, 1, 5).Load)
+	require.NoError(t, errors.Join(err, afterErr))
+	require.Equal(t, connector.Outcome{Committed: true, Existing: true, Receipt: after.Receipt}, out)
+	require.Equal(t, 3, a.rows)
+}
