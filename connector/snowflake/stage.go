@@ -16,22 +16,18 @@ import (
 	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow"
-	"github.com/apache/arrow-go/v18/parquet"
 	"github.com/apache/arrow-go/v18/parquet/compress"
-	"github.com/apache/arrow-go/v18/parquet/pqarrow"
 
 	"github.com/lume-data/lume/connector"
+	"github.com/lume-data/lume/connector/internal/parquetfile"
 )
 
 const (
 	// A file ends after so many bytes of its compressed form; a warehouse loads several side by side.
 	fileBytes = 64 << 20
-	// groupRows is how many rows a row group of a file has at most, groupBytes what they take in memory before.
+	// groupBytes of compressed pages end a row group, which is held until it is whole.
 	groupRows  = 64 << 10
-	groupBytes = 32 << 20
-	// pageBytes bounds the page and the dictionary that each column of an open group holds, columnsBytes all of them together.
-	pageBytes    = 1 << 20
-	columnsBytes = 64 << 20
+	groupBytes = 8 << 20
 	// maxFiles is how many files one COPY can name.
 	maxFiles = 1000
 )
@@ -71,9 +67,7 @@ type parquetFile struct {
 	buffer *bufio.Writer
 	hash   hash.Hash
 	size   *counter
-	writer *pqarrow.FileWriter
-	// pending are the bytes of rows that are not in the file yet.
-	pending int64
+	writer *parquetfile.Writer
 }
 
 // counter counts the bytes that pass.
@@ -140,30 +134,14 @@ func (g *stage) write(ctx context.Context, batch arrow.RecordBatch) error {
 		g.file = file
 	}
 	f := g.file
-	if err := f.writer.WriteBuffered(batch); err != nil {
+	if err := f.writer.Write(batch.Columns(), batch.NumRows()); err != nil {
 		return diskError(err)
 	}
 	g.rows += batch.NumRows()
-	if f.pending += size(batch); f.pending >= groupBytes {
-		f.writer.NewBufferedRowGroup()
-		f.pending = 0
-	}
 	if f.size.n >= fileBytes {
 		return g.put(ctx)
 	}
 	return nil
-}
-
-// size is how many bytes a batch has.
-func size(batch arrow.RecordBatch) (n int64) {
-	for _, column := range batch.Columns() {
-		for _, buffer := range column.Data().Buffers() {
-			if buffer != nil {
-				n += int64(buffer.Len())
-			}
-		}
-	}
-	return n
 }
 
 func (g *stage) create() (*parquetFile, error) {
@@ -172,13 +150,8 @@ func (g *stage) create() (*parquetFile, error) {
 		return nil, err
 	}
 	f := &parquetFile{file: file, buffer: bufio.NewWriterSize(file, 1<<20), hash: sha256.New(), size: &counter{}}
-	page := min(pageBytes, columnsBytes/int64(g.schema.NumFields()))
-	properties := parquet.NewWriterProperties(parquet.WithCompression(compress.Codecs.Snappy), parquet.WithCreatedBy("lume"), parquet.WithMaxRowGroupLength(groupRows),
-		parquet.WithDataPageSize(page), parquet.WithDictionaryPageSizeLimit(page))
-	f.writer, err = pqarrow.NewFileWriter(g.schema, io.MultiWriter(f.buffer, f.hash, f.size), properties, pqarrow.DefaultWriterProps())
-	if err != nil {
-		return nil, errors.Join(err, file.Close())
-	}
+	f.writer = parquetfile.New(io.MultiWriter(f.buffer, f.hash, f.size), g.schema,
+		parquetfile.Options{Compression: compress.Codecs.Snappy, GroupBytes: groupBytes, GroupRows: groupRows})
 	return f, nil
 }
 
@@ -194,7 +167,8 @@ func (g *stage) finish(ctx context.Context) error {
 func (g *stage) put(ctx context.Context) error {
 	f := g.file
 	g.file = nil
-	if err := errors.Join(f.writer.Close(), f.buffer.Flush(), f.file.Close()); err != nil {
+	_, err := f.writer.Close()
+	if err = errors.Join(err, f.buffer.Flush(), f.file.Close()); err != nil {
 		return diskError(err)
 	}
 	name := hex.EncodeToString(f.hash.Sum(nil)) + ".parquet"
