@@ -59,10 +59,10 @@ func (o *objects) next(what string) string {
 }
 
 // put loads the rows below a new prefix and returns the data objects.
-func (o *objects) put(ctx context.Context) (keys []string, took time.Duration, err error) {
+func (o *objects) put(ctx context.Context, format string) (keys []string, took time.Duration, err error) {
 	prefix := o.next("lume")
 	took, err = timed(func() error {
-		return o.rows.load(ctx, o.link, connector.TargetSpec{Name: "main", Prefix: prefix, Mode: connector.Append, Columns: typed, Format: "parquet"},
+		return o.rows.load(ctx, o.link, connector.TargetSpec{Name: "main", Prefix: prefix, Mode: connector.Append, Columns: typed, Format: format},
 			fmt.Sprintf("run_%d", o.serial))
 	})
 	if err != nil {
@@ -84,8 +84,8 @@ func (o *objects) put(ctx context.Context) (keys []string, took time.Duration, e
 }
 
 // load is the line of a load. Its limit uploads the very bytes that a load has written.
-func (o *objects) load(ctx context.Context, name, reach string) (work, error) {
-	keys, _, err := o.put(ctx)
+func (o *objects) load(ctx context.Context, format, name, reach string) (work, error) {
+	keys, _, err := o.put(ctx, format)
 	if err != nil {
 		return work{}, err
 	}
@@ -98,9 +98,9 @@ func (o *objects) load(ctx context.Context, name, reach string) (work, error) {
 		contents = append(contents, data)
 	}
 	return work{
-		name: "load of Parquet, over " + name, reach: reach,
+		name: "load of " + format + ", over " + name, reach: reach,
 		ours: func(ctx context.Context) (time.Duration, error) {
-			_, took, err := o.put(ctx)
+			_, took, err := o.put(ctx, format)
 			return took, err
 		},
 		limit: func(ctx context.Context) (time.Duration, error) {
@@ -118,7 +118,7 @@ func (o *objects) load(ctx context.Context, name, reach string) (work, error) {
 
 // extract is the line of an extract: the bytes of the objects that a load has written.
 func (o *objects) extract(ctx context.Context, name string) (work, error) {
-	keys, _, err := o.put(ctx)
+	keys, _, err := o.put(ctx, "parquet")
 	if err != nil {
 		return work{}, err
 	}
@@ -167,20 +167,23 @@ func (o *objects) read(ctx context.Context, key string) error {
 }
 
 // lines are those of an object store: at full speed, and slow, if it is given, through a link.
-func (o *objects) lines(ctx context.Context, uploader, downloader string, slow *objects) ([]work, error) {
-	load, err := o.load(ctx, uploader, "")
-	if err != nil {
-		return nil, err
+func (o *objects) lines(ctx context.Context, uploader, downloader string, slow *objects) (works []work, err error) {
+	add := func(w work, err error) error {
+		works = append(works, w)
+		return err
 	}
-	works := []work{load}
-	if slow != nil {
-		if load, err = slow.load(ctx, fmt.Sprintf("%s, both through a link of %d Mbit/s", uploader, linkBits/1_000_000), "1.2"); err != nil {
+	for _, format := range []string{"parquet", "csv", "jsonl"} {
+		if err := add(o.load(ctx, format, uploader, "")); err != nil {
 			return nil, err
 		}
-		works = append(works, load)
 	}
-	read, err := o.extract(ctx, downloader)
-	return append(works, read), err
+	if slow != nil {
+		name := fmt.Sprintf("%s, both through a link of %d Mbit/s", uploader, linkBits/1_000_000)
+		if err := add(slow.load(ctx, "parquet", name, "1.2")); err != nil {
+			return nil, err
+		}
+	}
+	return works, add(o.extract(ctx, downloader))
 }
 
 // through returns the URL with the address of a slow link to it in place of its own.
@@ -307,7 +310,7 @@ func openFile(ctx context.Context, h *host, v *invoices) ([]work, error) {
 	root := h.TempDir()
 	o := &objects{rows: v, uri: func(key string) string { return "file://" + filepath.Join(root, key) }}
 	o.list = func(_ context.Context, prefix string) ([]string, error) {
-		found, err := filepath.Glob(filepath.Join(root, prefix, "*", "*", "*.parquet"))
+		found, err := filepath.Glob(filepath.Join(root, prefix, "*", "mapped", "*"))
 		for i := range found {
 			found[i] = strings.TrimPrefix(found[i], root+"/")
 		}
