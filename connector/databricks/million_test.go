@@ -9,8 +9,8 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/lume-data/lume/connector"
-	"github.com/lume-data/lume/connector/databricks/thrifttest"
 	"github.com/lume-data/lume/connector/connectortest"
+	"github.com/lume-data/lume/connector/databricks/thrifttest"
 )
 
 // leaves are what the driver does not give back at once: two timers of a session's requests, which end with their quarter of an hour, and

@@ -21,14 +21,13 @@ func TestObjectFaults(t *testing.T) {
 	t.Parallel()
 	connectortest.ObjectFaults(t, func(t *testing.T) connectortest.FaultyStore {
 		t.Helper()
-		srv := server.StartS3(t)
-		// The host is part of the signature, so it stays that of the proxy.
+		srv := server.OwnS3(t, "requests pass through a proxy, whose host is in their signature")
 		p := connectortest.NewProxy(t, srv.Endpoint, true)
 		return connectortest.FaultyStore{
 			Proxy: p, Parallel: 5,
 			Open: func(t *testing.T) connector.Connector {
 				t.Helper()
-				set := settings(srv)
+				set := srv.Settings()
 				set["endpoint"] = p.URL
 				c, err := open(t, set, secrets(srv))
 				require.NoError(t, err)
@@ -95,11 +94,11 @@ func TestRolesAreAssumedWithTheConnectorsKey(t *testing.T) {
 			return
 		}
 		fmt.Fprintf(w, `<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult><Credentials>
-			<AccessKeyId>%s</AccessKeyId><SecretAccessKey>%s</SecretAccessKey><SessionToken></SessionToken><Expiration>2999-01-01T00:00:00Z</Expiration>
-			</Credentials></AssumeRoleResult></AssumeRoleResponse>`, srv.AccessKey, srv.SecretKey)
+			<AccessKeyId>%s</AccessKeyId><SecretAccessKey>%s</SecretAccessKey><SessionToken>%s</SessionToken><Expiration>2999-01-01T00:00:00Z</Expiration>
+			</Credentials></AssumeRoleResult></AssumeRoleResponse>`, srv.AccessKey, srv.SecretKey, srv.SessionToken)
 	}))
 	defer sts.Close()
-	set := settings(srv)
+	set := srv.Settings()
 	set["access_key_id"], set["role_arn"], set["external_id"], set["sts_endpoint"] = "base", "arn:aws:iam::1:role/lume", "ours", sts.URL
 	secret := map[string]connector.Secret{"secret_access_key": connector.NewSecret("base-secret")}
 	c, err := open(t, set, secret)

@@ -15,7 +15,7 @@ func TestAMillionRowsPassInLittleMemory(t *testing.T) { //nolint:paralleltest //
 	srv := server.StartS3(t)
 	connectortest.Million{Width: 300}.Objects(t, func(t *testing.T) connector.Connector {
 		t.Helper()
-		c, err := open(t, settings(srv), secrets(srv))
+		c, err := open(t, srv.Settings(), secrets(srv))
 		require.NoError(t, err)
 		return c
 	}, func(key string) string { return "s3://" + srv.Bucket + "/" + key }, "parquet", "csv")

@@ -14,13 +14,12 @@ import (
 	"github.com/lume-data/lume/test/server"
 )
 
-// settings are those of a connector to a server's bucket.
-func settings(srv *server.S3) map[string]any {
-	return map[string]any{"bucket": srv.Bucket, "region": srv.Region, "endpoint": srv.Endpoint, "access_key_id": srv.AccessKey}
-}
-
 func secrets(srv *server.S3) map[string]connector.Secret {
-	return map[string]connector.Secret{"secret_access_key": connector.NewSecret(srv.SecretKey)}
+	set := map[string]connector.Secret{}
+	for name, value := range srv.Secrets() {
+		set[name] = connector.NewSecret(value)
+	}
+	return set
 }
 
 func open(t *testing.T, settings map[string]any, secrets map[string]connector.Secret) (connector.Connector, error) {
@@ -50,7 +49,7 @@ func requireReason(t *testing.T, err error, reason string) *connector.Error {
 func TestReadOnlyConnectorsNeverWrite(t *testing.T) {
 	t.Parallel()
 	srv := server.StartS3(t)
-	set := settings(srv)
+	set := srv.Settings()
 	set["read_only"] = true
 	c, err := open(t, set, secrets(srv))
 	require.NoError(t, err)
@@ -103,7 +102,7 @@ func TestPathsOutsideOfBucketAndPrefixAreRefused(t *testing.T) {
 	put(t, srv, "in/a.csv", "inside")
 	put(t, srv, "in2/b.csv", "outside")
 	put(t, srv, "c.csv", "outside")
-	set := settings(srv)
+	set := srv.Settings()
 	set["prefix"] = "/in/"
 	c, err := open(t, set, secrets(srv))
 	require.NoError(t, err)
@@ -147,7 +146,7 @@ func TestPathsOutsideOfBucketAndPrefixAreRefused(t *testing.T) {
 func TestKeysAreTakenAsTheyAre(t *testing.T) {
 	t.Parallel()
 	srv := server.StartS3(t)
-	c, err := open(t, settings(srv), secrets(srv))
+	c, err := open(t, srv.Settings(), secrets(srv))
 	require.NoError(t, err)
 	keys := []string{"a b+c.csv", "100%25.csv", "ä/ö#?.csv", "日本/🙂.csv", "__0x2f__.csv", "quote'\"&<>.csv"}
 	for _, key := range keys {

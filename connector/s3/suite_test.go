@@ -2,6 +2,8 @@ package s3_test
 
 import (
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -19,7 +21,7 @@ func TestTargetSuite(t *testing.T) {
 	srv := server.StartS3(t)
 	connectortest.ObjectTargets(t, only, func(t *testing.T, format string) connectortest.ObjectTarget {
 		t.Helper()
-		set := settings(srv)
+		set := srv.Settings()
 		set["prefix"] = "out/" + format
 		return connectortest.ObjectTarget{
 			Open: func(t *testing.T) connector.Target {
@@ -43,7 +45,7 @@ func TestObjectSourceSuite(t *testing.T) {
 	srv := server.StartS3(t)
 	put(t, srv, "outside.csv", "x")
 	put(t, srv, "in2/outside.csv", "x")
-	set := settings(srv)
+	set := srv.Settings()
 	set["prefix"] = "in"
 	bucket := "s3://" + srv.Bucket
 	connectortest.ObjectSource(t, connectortest.ObjectSourceHarness{
@@ -68,24 +70,28 @@ func TestChecksSuite(t *testing.T) {
 	with := func(settings map[string]any, secret string) func(*testing.T) (connector.Connector, error) {
 		return func(t *testing.T) (connector.Connector, error) {
 			t.Helper()
-			return open(t, settings, map[string]connector.Secret{"secret_access_key": connector.NewSecret(secret)})
+			set := secrets(srv)
+			set["secret_access_key"] = connector.NewSecret(secret)
+			return open(t, settings, set)
 		}
 	}
 	but := func(name string, value any) map[string]any {
-		set := settings(srv)
+		set := srv.Settings()
 		set[name] = value
 		return set
 	}
+	plain := httptest.NewServer(http.NotFoundHandler())
+	defer plain.Close()
 	t.Run("Links", func(t *testing.T) {
 		connectortest.Checks(t, connectortest.ChecksHarness{
 			Open: func(t *testing.T) connector.Connector {
 				t.Helper()
-				c, err := open(t, settings(srv), secrets(srv))
+				c, err := open(t, srv.Settings(), secrets(srv))
 				require.NoError(t, err)
 				return c
 			},
 			Broken: []connectortest.Broken{
-				{Name: "WrongSecret", Open: with(settings(srv), connectortest.Canary), Check: "authenticate",
+				{Name: "WrongSecret", Open: with(srv.Settings(), connectortest.Canary), Check: "authenticate",
 					Reason: "CREDENTIALS_REFUSED", Kind: connector.KindUnauthenticated},
 				{Name: "UnknownKey", Open: with(but("access_key_id", "nobody"), connectortest.Canary), Check: "authenticate",
 					Reason: "CREDENTIALS_REFUSED", Kind: connector.KindUnauthenticated},
@@ -93,9 +99,9 @@ func TestChecksSuite(t *testing.T) {
 					Reason: "ENDPOINT_UNREACHABLE", Kind: connector.KindUnavailable},
 				{Name: "NobodyListens", Open: with(but("endpoint", "http://127.0.0.1:1"), connectortest.Canary), Check: "connect",
 					Reason: "ENDPOINT_UNREACHABLE", Kind: connector.KindUnavailable},
-				{Name: "TLSWhereThereIsNone", Open: with(but("endpoint", strings.Replace(srv.Endpoint, "http:", "https:", 1)), connectortest.Canary),
+				{Name: "TLSWhereThereIsNone", Open: with(but("endpoint", strings.Replace(plain.URL, "http:", "https:", 1)), connectortest.Canary),
 					Check: "connect", Reason: "TLS_NOT_SPOKEN", Kind: connector.KindInvalid},
-				{Name: "MissingBucket", Open: with(but("bucket", "no-such-bucket"), srv.SecretKey), Check: "read",
+				{Name: "MissingBucket", Open: with(but("bucket", srv.Bucket+"-missing"), srv.SecretKey), Check: "read",
 					Reason: "BUCKET_NOT_FOUND", Kind: connector.KindNotFound},
 			},
 		})
@@ -110,11 +116,13 @@ func TestSourcesSayWhatIsWrongWithTheLink(t *testing.T) {
 		bucket, secret, reason string
 	}{
 		"wrong secret":   {srv.Bucket, connectortest.Canary, "CREDENTIALS_REFUSED"},
-		"missing bucket": {"no-such-bucket", srv.SecretKey, "BUCKET_NOT_FOUND"},
+		"missing bucket": {srv.Bucket + "-missing", srv.SecretKey, "BUCKET_NOT_FOUND"},
 	} {
-		set := settings(srv)
+		set := srv.Settings()
 		set["bucket"] = tt.bucket
-		c, err := open(t, set, map[string]connector.Secret{"secret_access_key": connector.NewSecret(tt.secret)})
+		secret := secrets(srv)
+		secret["secret_access_key"] = connector.NewSecret(tt.secret)
+		c, err := open(t, set, secret)
 		require.NoError(t, err)
 		_, err = c.(connector.ObjectSource).Stat(t.Context(), "s3://"+tt.bucket+"/a.csv")
 		coded := requireReason(t, err, tt.reason)

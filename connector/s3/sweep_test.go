@@ -18,7 +18,7 @@ import (
 func TestASettlementSweepsWhatItStopsAndNothingElse(t *testing.T) {
 	t.Parallel()
 	srv := server.StartS3(t)
-	c, err := open(t, settings(srv), secrets(srv))
+	c, err := open(t, srv.Settings(), secrets(srv))
 	require.NoError(t, err)
 	connectortest.Sweep(t, connectortest.SweepHarness{
 		Target: c.(connector.Target),

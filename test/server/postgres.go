@@ -2,9 +2,11 @@ package server
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"os/exec"
 	"os/user"
@@ -13,7 +15,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -29,33 +30,90 @@ const (
 	postgresInit = "--auth=scram-sha-256 --encoding=UTF8 --locale=C.UTF-8 --locale-provider=icu --icu-locale=en-US --no-sync --username=" + postgresUser
 )
 
+// postgresEnv names the environment variable with the DSN of a server that stands for the one of the tests.
+const postgresEnv = "LUME_TEST_POSTGRES_DSN"
+
 var postgres struct {
 	sync.Mutex
-	port    int
+	dsn     string
 	process *process // Held: the server ends with the pipe in it.
-	next    atomic.Int64
 }
 
-// StartPostgres returns the DSN of a fresh, empty database on the PostgreSQL server of this test process. Its user is a
-// superuser, and the DSN holds the password. The database is dropped when the test ends.
+// StartPostgres returns the DSN of a fresh, empty database on the PostgreSQL server of this test process, whose user is a superuser.
+// It is a URL that holds the password and the mode of TLS. The database is dropped when the test ends.
+//
+// LUME_TEST_POSTGRES_DSN, if set, names a server to use instead: postgres://user:password@host:port/database?sslmode=verify-full. Its
+// user need not be a superuser, but must be allowed to create databases and roles, and owns the database that it gets.
 func StartPostgres(t testing.TB) string {
 	t.Helper()
-	port := startPostgres(t)
-	name := fmt.Sprintf("test_%d", postgres.next.Add(1))
-	execPostgres(t, port, "CREATE DATABASE "+name)
-	t.Cleanup(func() { execPostgres(t, port, "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)") })
-	return postgresDSN(port, name)
+	dsn := os.Getenv(postgresEnv)
+	if dsn == "" {
+		return freshPostgres(t, startPostgres(t))
+	}
+	u, err := url.Parse(dsn)
+	if err != nil || u.Host == "" || strings.Trim(u.Path, "/") == "" {
+		t.Fatalf("%s is not a DSN such as postgres://user:password@host:5432/database?sslmode=verify-full", postgresEnv)
+	}
+	if query := u.Query(); !query.Has("sslmode") {
+		query.Set("sslmode", "verify-full")
+		u.RawQuery = query.Encode()
+	}
+	return freshPostgres(t, u.String())
 }
 
-func postgresDSN(port int, database string) string {
-	return fmt.Sprintf("postgres://%s:%s@127.0.0.1:%d/%s?sslmode=disable", postgresUser, postgresPassword, port, database)
+// OwnPostgres is StartPostgres on the server of this test process, whatever LUME_TEST_POSTGRES_DSN names. reason says what a server of
+// somebody else cannot be asked; the test's log shows it.
+func OwnPostgres(t testing.TB, reason string) string {
+	t.Helper()
+	if os.Getenv(postgresEnv) != "" {
+		t.Logf("this test starts a PostgreSQL itself and does not use that of %s: %s", postgresEnv, reason)
+	}
+	return freshPostgres(t, startPostgres(t))
 }
 
-func execPostgres(t testing.TB, port int, sql string) {
+// PostgresSettings returns a connector's settings for the database of a DSN, and its password.
+func PostgresSettings(t testing.TB, dsn string) (settings map[string]any, password string) {
+	t.Helper()
+	config, err := pgx.ParseConfig(dsn)
+	if err != nil {
+		t.Fatal("not a DSN of a PostgreSQL database")
+	}
+	u, err := url.Parse(dsn)
+	if err != nil {
+		t.Fatal("not the URL of a PostgreSQL database")
+	}
+	settings = map[string]any{
+		"host": config.Host, "port": float64(config.Port), "database": config.Database, "user": config.User, "sslmode": u.Query().Get("sslmode"),
+	}
+	if file := u.Query().Get("sslrootcert"); file != "" {
+		ca, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		settings["ca_certificate"] = string(ca)
+	}
+	return settings, config.Password
+}
+
+// freshPostgres makes a database on the server of a DSN, and drops it when the test ends.
+func freshPostgres(t testing.TB, dsn string) string {
+	t.Helper()
+	name := "lume_test_" + strings.ToLower(rand.Text())
+	execPostgres(t, dsn, "CREATE DATABASE "+name)
+	t.Cleanup(func() { execPostgres(t, dsn, "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)") })
+	u, err := url.Parse(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.Path = "/" + name
+	return u.String()
+}
+
+func execPostgres(t testing.TB, dsn, sql string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	conn, err := pgx.Connect(ctx, postgresDSN(port, "postgres"))
+	conn, err := pgx.Connect(ctx, dsn)
 	if err == nil {
 		_, err = conn.Exec(ctx, sql)
 		err = errors.Join(err, conn.Close(ctx))
@@ -65,13 +123,13 @@ func execPostgres(t testing.TB, port int, sql string) {
 	}
 }
 
-// startPostgres starts the shared server once.
-func startPostgres(t testing.TB) int {
+// startPostgres starts the shared server once, and returns the DSN of its first database.
+func startPostgres(t testing.TB) string {
 	t.Helper()
 	postgres.Lock()
 	defer postgres.Unlock()
-	if postgres.port != 0 {
-		return postgres.port
+	if postgres.dsn != "" {
+		return postgres.dsn
 	}
 	bin := postgresBin(t)
 	owner := unprivileged(t)
@@ -99,18 +157,19 @@ func startPostgres(t testing.TB) int {
 		if err != nil {
 			t.Fatal(err)
 		}
+		dsn := fmt.Sprintf("postgres://%s:%s@127.0.0.1:%d/postgres?sslmode=disable", postgresUser, postgresPassword, port)
 		err = p.await("PostgreSQL", func() error {
 			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 			defer cancel()
-			conn, err := pgx.Connect(ctx, postgresDSN(port, "postgres"))
+			conn, err := pgx.Connect(ctx, dsn)
 			if err != nil {
 				return err
 			}
 			return conn.Close(ctx)
 		})
 		if err == nil {
-			postgres.port, postgres.process = port, p
-			return port
+			postgres.dsn, postgres.process = dsn, p
+			return dsn
 		}
 		taken := strings.Contains(p.log(), "Address already in use")
 		p.stop()
