@@ -138,31 +138,19 @@ func (m Million) Load(t *testing.T, target connector.Target, spec connector.Targ
 func (m Million) load(t *testing.T, target connector.Target, spec connector.TargetSpec) {
 	t.Helper()
 	spec.Name, spec.Mode, spec.Create, spec.Columns = "main", connector.Append, true, m.Columns()
+	load := plainLoad(millionRun, spec, m)
 	var written int64
-	out, err := target.Load(t.Context(), connector.Load{
-		RunID: millionRun, Attempt: 1, Fence: claim(), FlowVersion: "flow:v1", VersionDigest: "sha256:00", Target: spec, Rows: m,
-		Rejects: func() (connector.Rejects, error) { return noRejects{}, nil },
-		Refuse: func(_ context.Context, row int64, reason connector.RefusedRow) error {
-			return fmt.Errorf("row %d is refused: %s", row, reason.Message)
-		},
-		Restart: func() {},
-		Balance: func(rows, _ int64) ([]byte, error) {
-			written = rows
-			return []byte("{}"), nil
-		},
-		Progress: func(int64) {},
-	})
+	load.Balance = func(rows, _ int64) ([]byte, error) {
+		written = rows
+		return []byte("{}"), nil
+	}
+	out, err := target.Load(t.Context(), load)
 	require.NoError(t, err, "%v", errors.Unwrap(err))
 	require.True(t, out.Committed)
 	require.EqualValues(t, million, written)
 }
 
 const millionRun = "run_million"
-
-type noRejects struct{}
-
-func (noRejects) Next(context.Context) (connector.Reject, error) { return connector.Reject{}, io.EOF }
-func (noRejects) Close() error                                   { return nil }
 
 // Read reads the rows by a query that delivers them in the order of id, under the same terms as [Million.Load].
 func (m Million) Read(t *testing.T, source connector.RowSource, query string) {

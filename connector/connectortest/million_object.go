@@ -21,14 +21,14 @@ import (
 )
 
 // Objects loads the rows into an object store in some formats, and reads as a source what was written, whole and in ranges, both
-// under the terms of [Million.Load]. open opens a link, source and target, until its test ends. uri says how a run names a key.
-func (m Million) Objects(t *testing.T, open func(t *testing.T) connector.Connector, uri func(key string) string, formats ...string) {
+// under the terms of [Million.Load].
+func (m Million) Objects(t *testing.T, store ObjectStore, formats ...string) {
 	for _, format := range formats {
 		prefix := "million/" + format
 		step := func(name string, f func(*testing.T, connector.Connector)) {
 			t.Run(format+" "+name, func(t *testing.T) {
 				// The inner test closes the link before goroutines are counted.
-				m.held(t, func() { t.Run("Link", func(t *testing.T) { f(t, open(t)) }) })
+				m.held(t, func() { t.Run("Link", func(t *testing.T) { f(t, store.Open(t, nil)) }) })
 			})
 		}
 		step("is written", func(t *testing.T, link connector.Connector) {
@@ -36,7 +36,7 @@ func (m Million) Objects(t *testing.T, open func(t *testing.T) connector.Connect
 		})
 		step("is read", func(t *testing.T, link connector.Connector) {
 			source, rows := link.(connector.ObjectSource), &millionCheck{Million: m, t: t}
-			for _, o := range millionObjects(t, source, func(name string) string { return uri(prefix + "/run_id=" + millionRun + "/" + name) }) {
+			for _, o := range millionObjects(t, source, func(name string) string { return store.URI(prefix + "/run_id=" + millionRun + "/" + name) }) {
 				o.whole(t)
 				if format == "parquet" {
 					o.parquet(t, rows)
