@@ -72,14 +72,6 @@ func get(t *testing.T, c connector.Connector, path string) string {
 	return string(content)
 }
 
-func requireReason(t *testing.T, err error, reason string) *connector.Error {
-	t.Helper()
-	var coded *connector.Error
-	require.ErrorAs(t, err, &coded)
-	require.Equal(t, reason, coded.Reason, "%v", coded.Cause)
-	return coded
-}
-
 func TestWrongSettingsAreRefusedWithoutShowingThem(t *testing.T) {
 	t.Parallel()
 	base := func(more map[string]any) map[string]any {
@@ -169,7 +161,7 @@ func TestASignatureInAPathIsRefusedAndNotRepeated(t *testing.T) {
 		srv.Endpoint + "/" + srv.Container + "/a.csv?se=2024&other=canary#canary": "INVALID_SOURCE_PATH",
 	} {
 		_, err := c.(connector.ObjectSource).Stat(t.Context(), path)
-		coded := requireReason(t, err, reason)
+		coded := connectortest.RequireReason(t, err, reason)
 		require.NotContains(t, coded.Error()+coded.Next+coded.Meta["path"], "canary")
 	}
 }

@@ -84,14 +84,14 @@ func TestRetriesAreBoundedAndCancelled(t *testing.T) {
 		_, err = c.(connector.ObjectSource).Stat(ctx, "azblob://batches/a.csv")
 		return err
 	}
-	requireReason(t, stat(t.Context(), busy.URL), "STORE_UNAVAILABLE")
+	connectortest.RequireReason(t, stat(t.Context(), busy.URL), "STORE_UNAVAILABLE")
 	require.EqualValues(t, 5, requests.Load())
 
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	require.ErrorIs(t, stat(ctx, busy.URL), context.DeadlineExceeded)
 	require.LessOrEqual(t, requests.Load(), int64(7), "a cancelled request is not sent again")
-	requireReason(t, stat(t.Context(), patient.URL), "STORE_UNAVAILABLE")
+	connectortest.RequireReason(t, stat(t.Context(), patient.URL), "STORE_UNAVAILABLE")
 }
 
 // A list of blocks was committed, and the answer is lost: what the client sends again is refused, and is still its own.
@@ -124,7 +124,7 @@ func TestANameThatIsTakenFailsTheLoad(t *testing.T) {
 		return false
 	}
 	_, err := through(t, srv, p).(connector.Target).Load(t.Context(), connectortest.EmptyLoad("run_taken", spec))
-	requireReason(t, err, "OBJECT_TAKEN")
+	connectortest.RequireReason(t, err, "OBJECT_TAKEN")
 }
 
 func TestABlockThatChangesOnItsWayIsRefused(t *testing.T) {
@@ -142,7 +142,7 @@ func TestABlockThatChangesOnItsWayIsRefused(t *testing.T) {
 		return false
 	}
 	_, err := through(t, srv, p).(connector.Target).Load(t.Context(), connectortest.EmptyLoad("run_changed", spec))
-	coded := requireReason(t, err, "UPLOAD_CORRUPTED")
+	coded := connectortest.RequireReason(t, err, "UPLOAD_CORRUPTED")
 	require.Equal(t, connector.KindUnavailable, coded.Kind)
 	require.Empty(t, objects(t, srv, "out/"))
 	require.Empty(t, uploads(t, srv, "out/"))

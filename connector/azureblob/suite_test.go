@@ -134,7 +134,7 @@ func TestSourcesSayWhatIsWrongWithTheLink(t *testing.T) {
 		c, err := open(t, set, secret("account_key", tt.key))
 		require.NoError(t, err)
 		_, err = c.(connector.ObjectSource).Stat(t.Context(), "azblob://"+tt.container+"/a.csv")
-		coded := requireReason(t, err, tt.reason)
+		coded := connectortest.RequireReason(t, err, tt.reason)
 		require.NotContains(t, coded.Error(), tt.key, name)
 	}
 }

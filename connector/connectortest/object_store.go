@@ -46,8 +46,16 @@ func ReadOnly(t *testing.T, store ObjectStore) {
 		require.Equal(t, want, check.Status, "%s: %v", check.Name, check.Err)
 	}
 	_, err := link.(connector.Target).Load(t.Context(), EmptyLoad("run_read_only", FaultSpec()))
-	require.Equal(t, "CONNECTOR_READ_ONLY", codedError(t, err).Reason)
+	_ = RequireReason(t, err, "CONNECTOR_READ_ONLY")
 	require.Empty(t, store.Objects(t, ""))
+}
+
+// RequireReason requires a coded error with a reason, and returns it.
+func RequireReason(t *testing.T, err error, reason string) *connector.Error {
+	t.Helper()
+	coded := codedError(t, err)
+	require.Equal(t, reason, coded.Reason, "%v", coded.Cause)
+	return coded
 }
 
 // WrongSetting is a configuration that is refused for one of its fields.
@@ -65,8 +73,7 @@ func WrongSettings(t *testing.T, wrong map[string]WrongSetting,
 	for name, w := range wrong {
 		_, err := open(t, w.Settings, w.Secrets)
 		require.Error(t, err, name)
-		coded := codedError(t, err)
-		require.Equal(t, "INVALID_CONNECTOR_SETTING", coded.Reason, name)
+		coded := RequireReason(t, err, "INVALID_CONNECTOR_SETTING")
 		require.Equal(t, w.Field, coded.Meta["field"], name)
 		require.NotContains(t, coded.Error(), "canary", name)
 	}

@@ -43,14 +43,6 @@ func write(t *testing.T, path, content string) {
 	require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
 }
 
-func requireReason(t *testing.T, err error, reason string) *connector.Error {
-	t.Helper()
-	var coded *connector.Error
-	require.ErrorAs(t, err, &coded)
-	require.Equal(t, reason, coded.Reason)
-	return coded
-}
-
 func TestRootMustLieBelowARootOfTheOperator(t *testing.T) {
 	t.Parallel()
 	allowed := t.TempDir()
@@ -74,7 +66,7 @@ func TestRootMustLieBelowARootOfTheOperator(t *testing.T) {
 	} {
 		_, err := open(t, map[string]any{"root": tt.root}, tt.roots...)
 		require.Error(t, err, name)
-		requireReason(t, err, tt.reason)
+		connectortest.RequireReason(t, err, tt.reason)
 	}
 	for _, link := range []string{"link", "up"} {
 		c, err := open(t, map[string]any{"root": filepath.Join(allowed, link)}, allowed)
@@ -120,9 +112,9 @@ func TestLinksOutOfTheRootAreNotFollowed(t *testing.T) {
 	}
 	for _, key := range []string{"relative.csv", "absolute.csv", "up/" + filepath.Base(folder) + "/relative.csv"} {
 		_, err := src.Stat(t.Context(), "file://"+folder+"/"+key)
-		requireReason(t, err, "PATH_OUTSIDE_CONNECTOR")
+		connectortest.RequireReason(t, err, "PATH_OUTSIDE_CONNECTOR")
 		_, err = src.ReadRange(t.Context(), "file://"+folder+"/"+key, "", 0, -1)
-		requireReason(t, err, "PATH_OUTSIDE_CONNECTOR")
+		connectortest.RequireReason(t, err, "PATH_OUTSIDE_CONNECTOR")
 	}
 	items, _, err := src.(connector.Discoverer).Discover(t.Context(), "", "", 10)
 	require.NoError(t, err)
@@ -136,7 +128,7 @@ func TestOnlyRegularFilesAreObjects(t *testing.T) {
 	require.NoError(t, syscall.Mkfifo(filepath.Join(folder, "pipe"), 0o600))
 	for _, name := range []string{"folder", "pipe", "missing", "missing/in/folders"} {
 		_, err := src.ReadRange(t.Context(), "file://"+folder+"/"+name, "", 0, -1)
-		requireReason(t, err, "SOURCE_OBJECT_NOT_FOUND")
+		connectortest.RequireReason(t, err, "SOURCE_OBJECT_NOT_FOUND")
 	}
 }
 

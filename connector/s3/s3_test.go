@@ -31,14 +31,6 @@ func open(t *testing.T, settings map[string]any, secrets map[string]connector.Se
 	return c, err
 }
 
-func requireReason(t *testing.T, err error, reason string) *connector.Error {
-	t.Helper()
-	var coded *connector.Error
-	require.ErrorAs(t, err, &coded)
-	require.Equal(t, reason, coded.Reason, "%v", coded.Cause)
-	return coded
-}
-
 func TestWrongSettingsAreRefusedWithoutShowingThem(t *testing.T) {
 	t.Parallel()
 	base := func(more map[string]any) map[string]any {

@@ -111,7 +111,7 @@ func TestSourcesSayWhatIsWrongWithTheLink(t *testing.T) {
 		c, err := open(t, set, secret)
 		require.NoError(t, err)
 		_, err = c.(connector.ObjectSource).Stat(t.Context(), "s3://"+tt.bucket+"/a.csv")
-		coded := requireReason(t, err, tt.reason)
+		coded := connectortest.RequireReason(t, err, tt.reason)
 		require.NotContains(t, coded.Error(), connectortest.Canary, name)
 	}
 }

@@ -3,13 +3,11 @@ package server
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net/url"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
 	"sort"
 	"strconv"
@@ -201,75 +199,14 @@ func postgresBin(t testing.TB) string {
 	return filepath.Dir(found[0])
 }
 
-// unprivileged is who runs a server that refuses to run as root: then nobody does.
-func unprivileged(t testing.TB) *syscall.Credential {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		return nil
-	}
-	nobody, err := user.Lookup("nobody")
-	if err != nil {
-		t.Fatal(err)
-	}
-	uid, _ := strconv.ParseUint(nobody.Uid, 10, 32)
-	gid, _ := strconv.ParseUint(nobody.Gid, 10, 32)
-	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
-}
-
-// postgresTemplate returns a fresh data folder that is made once per machine and version, since initdb takes seconds.
+// postgresTemplate returns a fresh data folder.
 func postgresTemplate(t testing.TB, bin string, owner *syscall.Credential) string {
 	t.Helper()
-	version, err := exec.Command(filepath.Join(bin, "postgres"), "--version").Output()
-	if err != nil {
-		t.Fatalf("%s/postgres --version: %v", bin, err)
-	}
-	uid := os.Geteuid()
-	if owner != nil {
-		uid = int(owner.Uid)
-	}
-	key := sha256.Sum256([]byte(string(version) + postgresInit + postgresPassword))
-	base := filepath.Join(os.TempDir(), fmt.Sprintf("lume-postgres-template-%d-%x", uid, key[:6]))
-
-	lock, err := os.OpenFile(base+".lock", os.O_CREATE|os.O_RDWR, 0o666)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer lock.Close()
-	if err = syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
-		t.Fatal(err)
-	}
-	done := filepath.Join(base, "data")
-	if _, err = os.Stat(done); err == nil {
-		return done
-	}
-	if err = os.MkdirAll(base, 0o755); err == nil && owner != nil {
-		err = os.Chown(base, int(owner.Uid), int(owner.Gid))
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	password, fresh := filepath.Join(base, "password"), filepath.Join(base, "fresh")
-	if err = os.RemoveAll(fresh); err == nil {
-		err = os.WriteFile(password, []byte(postgresPassword), 0o644)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	args := append(strings.Fields(postgresInit), "--pwfile="+password, "-D", fresh)
-	run(t, owner, base, filepath.Join(bin, "initdb"), args...)
-	if err = os.Rename(fresh, done); err != nil {
-		t.Fatal(err)
-	}
-	return done
-}
-
-func run(t testing.TB, user *syscall.Credential, dir, name string, args ...string) {
-	t.Helper()
-	cmd := exec.Command(name, args...)
-	cmd.Dir = dir
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C.UTF-8"}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: user}
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%s: %v\n%s", filepath.Base(name), err, out)
-	}
+	return template(t, "postgres", filepath.Join(bin, "postgres"), postgresInit+postgresPassword, owner, func(base, fresh string) {
+		password := filepath.Join(base, "password")
+		if err := os.WriteFile(password, []byte(postgresPassword), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		run(t, owner, base, filepath.Join(bin, "initdb"), append(strings.Fields(postgresInit), "--pwfile="+password, "-D", fresh)...)
+	})
 }
