@@ -31,5 +31,5 @@ func TestAMillionRowsPassInLittleMemory(t *testing.T) { //nolint:paralleltest //
 	b.exec("PRAGMA user_version = 1")
 	require.Positive(t, rows.Outside(), "an open database takes memory")
 	rows.Load(t, b.link, connector.TargetSpec{Table: "t"})
-	rows.Read(t, b.link, "SELECT id, v FROM t ORDER BY id")
+	rows.Read(t, b.link, "SELECT id, v FROM t ORDER BY rowid")
 }
