@@ -2,6 +2,7 @@ package connectortest
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -88,18 +89,17 @@ func (m Million) Slice(from, to int64, ordinals bool) arrow.RecordBatch {
 
 // text appends the text of a row, which is the same at each call.
 func (m Million) text(dst []byte, id int64) []byte {
-	const letters = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-_"
-	end := len(dst) + m.Width
-	dst = fmt.Appendf(dst, "%08d", id)
-	for noise := rand.NewPCG(uint64(id), 0); len(dst) < end; {
-		bits := noise.Uint64()
-		for range min(10, end-len(dst)) {
-			dst = append(dst, letters[bits%64])
-			bits /= 64
-		}
-	}
-	return dst
+	at, width := noise(), int64(m.Width-8)
+	from := id * width % (int64(len(at)) - width)
+	return append(fmt.Appendf(dst, "%08d", id), at[from:from+width]...)
 }
+
+// noise are random letters, more of them than compression looks back.
+var noise = sync.OnceValue(func() []byte {
+	bits := make([]byte, 12<<20)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(bits)
+	return base64.RawURLEncoding.AppendEncode(nil, bits)
+})
 
 // millionCheck compares rows that are read with those of a Million.
 type millionCheck struct {
@@ -177,6 +177,7 @@ func (m Million) Read(t *testing.T, source connector.RowSource, query string) {
 // is left.
 func (m Million) held(t *testing.T, f func()) {
 	t.Helper()
+	_ = noise() // The test's own.
 	running, before := goleak.IgnoreCurrent(), m.live()
 	peak, done := before, make(chan struct{})
 	var watch sync.WaitGroup
