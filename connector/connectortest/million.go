@@ -28,9 +28,10 @@ const (
 	perRow = 12
 )
 
-// Million are a million rows, made as they are read: a number `id` from 0, and a text `v` of Width characters that begins with it
-// and goes on with noise, so that no compression makes the rows small. Its own memory is that of one batch.
+// Million are a million rows, made as they are read: a number `id` from 0, and a text `v` that begins with it, goes on with noise up to
+// 100 characters, which no compression makes much shorter, and repeats these. Its own memory is that of one batch.
 type Million struct {
+	// Width is how many characters a text has, at least 100.
 	Width int
 	// Leaves are goroutines that a driver is known to leave behind for some time.
 	Leaves []goleak.Option
@@ -89,9 +90,14 @@ func (m Million) Slice(from, to int64, ordinals bool) arrow.RecordBatch {
 
 // text appends the text of a row, which is the same at each call.
 func (m Million) text(dst []byte, id int64) []byte {
-	at, width := noise(), int64(m.Width-8)
-	from := id * width % (int64(len(at)) - width)
-	return append(fmt.Appendf(dst, "%08d", id), at[from:from+width]...)
+	const width = 92
+	end, at := len(dst)+m.Width, noise()
+	from := id * width % int64(len(at)-width)
+	dst = append(fmt.Appendf(dst, "%08d", id), at[from:from+width]...)
+	for len(dst) < end {
+		dst = append(dst, dst[end-m.Width:][:min(100, end-len(dst))]...)
+	}
+	return dst
 }
 
 // noise are random letters, more of them than compression looks back.
@@ -182,15 +188,15 @@ func (m Million) held(t *testing.T, f func()) {
 	peak, done := before, make(chan struct{})
 	var watch sync.WaitGroup
 	watch.Go(func() {
-		tick := time.NewTicker(20 * time.Millisecond)
-		defer tick.Stop()
 		for {
+			looked := time.Now()
+			// What is allocated while garbage is collected counts as in use. The lesser of two looks has less of it.
+			peak = max(peak, min(m.live(), m.live()))
 			select {
 			case <-done:
 				return
-			case <-tick.C:
-				// What is allocated while garbage is collected counts as in use. The lesser of two looks has less of it.
-				peak = max(peak, min(m.live(), m.live()))
+			// Most of the time is the work's, also where a look takes long.
+			case <-time.After(max(20*time.Millisecond, 3*time.Since(looked))):
 			}
 		}
 	})
