@@ -15,8 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/streaming"
-	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/stretchr/testify/require"
 
 	"github.com/lume-data/lume/connector"
@@ -57,19 +55,12 @@ func TestObjectFaults(t *testing.T) {
 		t.Helper()
 		srv := server.StartAzureBlob(t)
 		p := newProxy(t, srv)
+		store := place(srv)
+		store.Open = func(t *testing.T, _ map[string]any) connector.Connector { return through(t, srv, p) }
 		return connectortest.FaultyStore{
-			Proxy: p, Parallel: 3,
-			Open:    func(t *testing.T) connector.Connector { return through(t, srv, p) },
-			Put:     func(t *testing.T, key, content string) { put(t, srv, key, content) },
-			URI:     func(key string) string { return "azblob://" + srv.Container + "/" + key },
-			Objects: func(t *testing.T, prefix string) map[string][]byte { return objects(t, srv, prefix) },
-			Uploads: func(t *testing.T, prefix string) []string { return uploads(t, srv, prefix) },
-			Busy:    func(w http.ResponseWriter) { refuse(w, http.StatusServiceUnavailable, "ServerBusy") },
-			Part:    func(r *http.Request) bool { return stepOf(r) == "block" },
-			Begin: func(t *testing.T, key string) {
-				_, err := srv.Client(t).NewBlockBlobClient(key).StageBlock(t.Context(), "YWE=", streaming.NopCloser(strings.NewReader("half")), nil)
-				require.NoError(t, err)
-			},
+			ObjectStore: store, Proxy: p, Parallel: 3,
+			Busy: func(w http.ResponseWriter) { refuse(w, http.StatusServiceUnavailable, "ServerBusy") },
+			Part: func(r *http.Request) bool { return stepOf(r) == "block" },
 		}
 	})
 }
@@ -93,14 +84,14 @@ func TestRetriesAreBoundedAndCancelled(t *testing.T) {
 		_, err = c.(connector.ObjectSource).Stat(ctx, "azblob://batches/a.csv")
 		return err
 	}
-	requireReason(t, stat(t.Context(), busy.URL), "STORE_UNAVAILABLE")
+	connectortest.RequireReason(t, stat(t.Context(), busy.URL), "STORE_UNAVAILABLE")
 	require.EqualValues(t, 5, requests.Load())
 
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	require.ErrorIs(t, stat(ctx, busy.URL), context.DeadlineExceeded)
 	require.LessOrEqual(t, requests.Load(), int64(7), "a cancelled request is not sent again")
-	requireReason(t, stat(t.Context(), patient.URL), "STORE_UNAVAILABLE")
+	connectortest.RequireReason(t, stat(t.Context(), patient.URL), "STORE_UNAVAILABLE")
 }
 
 // A list of blocks was committed, and the answer is lost: what the client sends again is refused, and is still its own.
@@ -132,8 +123,8 @@ func TestANameThatIsTakenFailsTheLoad(t *testing.T) {
 		}
 		return false
 	}
-	_, err := through(t, srv, p).(connector.Target).Load(t.Context(), emptyLoad("run_taken"))
-	requireReason(t, err, "OBJECT_TAKEN")
+	_, err := through(t, srv, p).(connector.Target).Load(t.Context(), connectortest.EmptyLoad("run_taken", spec))
+	connectortest.RequireReason(t, err, "OBJECT_TAKEN")
 }
 
 func TestABlockThatChangesOnItsWayIsRefused(t *testing.T) {
@@ -150,38 +141,12 @@ func TestABlockThatChangesOnItsWayIsRefused(t *testing.T) {
 		}
 		return false
 	}
-	_, err := through(t, srv, p).(connector.Target).Load(t.Context(), emptyLoad("run_changed"))
-	coded := requireReason(t, err, "UPLOAD_CORRUPTED")
+	_, err := through(t, srv, p).(connector.Target).Load(t.Context(), connectortest.EmptyLoad("run_changed", spec))
+	coded := connectortest.RequireReason(t, err, "UPLOAD_CORRUPTED")
 	require.Equal(t, connector.KindUnavailable, coded.Kind)
 	require.Empty(t, objects(t, srv, "out/"))
 	require.Empty(t, uploads(t, srv, "out/"))
 }
-
-// emptyLoad is a load of no rows into spec.
-func emptyLoad(run string) connector.Load {
-	return connector.Load{
-		RunID: run, Attempt: 1, Fence: 1, FlowVersion: "flow:v1", Target: spec, Rows: noRows{},
-		Rejects: func() (connector.Rejects, error) { return noRejects{}, nil },
-		Restart: func() {},
-		Balance: func(int64, int64) ([]byte, error) { return []byte("{}"), nil },
-	}
-}
-
-type noRows struct{}
-
-func (noRows) Count() int64 { return 0 }
-
-func (noRows) Open(context.Context, int64, int64) (connector.RowReader, error) { return noRows{}, nil }
-
-func (noRows) Next(context.Context) (arrow.RecordBatch, error) { return nil, io.EOF }
-
-func (noRows) Close() error { return nil }
-
-type noRejects struct{}
-
-func (noRejects) Next(context.Context) (connector.Reject, error) { return connector.Reject{}, io.EOF }
-
-func (noRejects) Close() error { return nil }
 
 // A run is given up while a worker that is thought dead still uploads: it finds that, and nothing of it stays.
 func TestAnUploadThatWasSweptEndsAborted(t *testing.T) {
@@ -189,17 +154,17 @@ func TestAnUploadThatWasSweptEndsAborted(t *testing.T) {
 	srv := server.StartAzureBlob(t)
 	p := newProxy(t, srv)
 	target := through(t, srv, p).(connector.Target)
+	load := connectortest.EmptyLoad("run_swept", spec)
 	var settled atomic.Bool
 	p.Answer = func(_ http.ResponseWriter, r *http.Request) bool {
 		if stepOf(r) == "blocklist" && settled.CompareAndSwap(false, true) {
-			out, err := target.Settle(t.Context(), connector.Settlement{RunID: "run_swept", FlowVersion: "flow:v1", Fence: 5, Target: spec})
+			out, err := target.Settle(t.Context(), connector.Settlement{RunID: "run_swept", FlowVersion: "flow:v1", Fence: load.Fence, Target: spec})
 			if err != nil || out.Committed {
 				t.Errorf("%v %v", out, err)
 			}
 		}
 		return false
 	}
-	load := emptyLoad("run_swept")
 	_, err := target.Load(t.Context(), load)
 	require.ErrorIs(t, err, connector.ErrAborted)
 	require.Empty(t, uploads(t, srv, "out/"))
@@ -221,7 +186,7 @@ func TestACancelledUploadEndsAtOnceAndLeavesNothing(t *testing.T) {
 		}
 		return false
 	}
-	_, err := through(t, srv, p).(connector.Target).Load(ctx, emptyLoad("run_cancelled"))
+	_, err := through(t, srv, p).(connector.Target).Load(ctx, connectortest.EmptyLoad("run_cancelled", spec))
 	require.ErrorIs(t, err, context.Canceled)
 	require.Empty(t, objects(t, srv, "out/"))
 	require.Empty(t, uploads(t, srv, "out/"))
@@ -299,7 +264,7 @@ func TestSignaturesAreInNoError(t *testing.T) {
 	require.NoError(t, err)
 	_, statErr := c.(connector.ObjectSource).Stat(t.Context(), "azblob://batches/a.csv")
 	_, _, listErr := c.(connector.Discoverer).Discover(t.Context(), "", "", 1)
-	_, loadErr := c.(connector.Target).Load(t.Context(), emptyLoad("run_signed"))
+	_, loadErr := c.(connector.Target).Load(t.Context(), connectortest.EmptyLoad("run_signed", spec))
 	require.Positive(t, seen.Load())
 	for _, err := range []error{statErr, listErr, loadErr} {
 		require.Error(t, err)

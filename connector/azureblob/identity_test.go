@@ -114,6 +114,6 @@ func TestWithoutCredentialsTheIdentityIsThatOfTheMachine(t *testing.T) {
 	c, err := open(t, map[string]any{"account": "lumetest", "container": "batches"}, nil)
 	require.NoError(t, err)
 	_, err = c.(connector.ObjectSource).Stat(t.Context(), "azblob://batches/a.csv")
-	coded := requireReason(t, err, "NO_CREDENTIALS")
+	coded := connectortest.RequireReason(t, err, "NO_CREDENTIALS")
 	require.Equal(t, connector.KindUnauthenticated, coded.Kind)
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/lume-data/lume/connector"
 	"github.com/lume-data/lume/connector/azureblob"
+	"github.com/lume-data/lume/connector/connectortest"
 )
 
 // canonical asks the spec, which knows the settings alone.
@@ -55,10 +56,10 @@ func TestAPathThatCannotBeABatchIsRefusedWithoutShowingItsSecret(t *testing.T) {
 		"s3://batches/1.csv":                                                       "PATH_OUTSIDE_CONNECTOR",
 	} {
 		_, err := canonical(path)
-		e := requireReason(t, err, reason)
+		e := connectortest.RequireReason(t, err, reason)
 		require.NotEmpty(t, e.Next)
 		require.NotContains(t, fmt.Sprintf("%+v %+v", e, *e), "canary", path)
 	}
 	_, err := canonical("azblob://batches/out/1.csv", "prefix", "in")
-	requireReason(t, err, "PATH_OUTSIDE_CONNECTOR")
+	connectortest.RequireReason(t, err, "PATH_OUTSIDE_CONNECTOR")
 }

@@ -240,3 +240,32 @@ func FillAs(t *testing.T, target connector.Target, runID string, spec connector.
 	_, err := l.run(t.Context(), target)
 	require.NoError(t, err)
 }
+
+// EmptyLoad is the first attempt at a load of no rows.
+func EmptyLoad(runID string, spec connector.TargetSpec) connector.Load {
+	return plainLoad(runID, spec, noRows{})
+}
+
+// plainLoad is the first attempt at a load of rows of which none is refused.
+func plainLoad(runID string, spec connector.TargetSpec, rows connector.Rows) connector.Load {
+	return connector.Load{
+		RunID: runID, Attempt: 1, Fence: claim(), FlowVersion: "flow:v1", VersionDigest: "sha256:00", Target: spec, Rows: rows,
+		Rejects: func() (connector.Rejects, error) { return noRejects{}, nil },
+		Refuse: func(_ context.Context, row int64, reason connector.RefusedRow) error {
+			return fmt.Errorf("row %d is refused: %s", row, reason.Message)
+		},
+		Restart: func() {}, Balance: func(int64, int64) ([]byte, error) { return []byte("{}"), nil }, Progress: func(int64) {},
+	}
+}
+
+type noRows struct{}
+
+func (noRows) Count() int64                                                    { return 0 }
+func (noRows) Open(context.Context, int64, int64) (connector.RowReader, error) { return noRows{}, nil }
+func (noRows) Next(context.Context) (arrow.RecordBatch, error)                 { return nil, io.EOF }
+func (noRows) Close() error                                                    { return nil }
+
+type noRejects struct{}
+
+func (noRejects) Next(context.Context) (connector.Reject, error) { return connector.Reject{}, io.EOF }
+func (noRejects) Close() error                                   { return nil }

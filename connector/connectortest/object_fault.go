@@ -66,25 +66,16 @@ func NewProxy(t *testing.T, endpoint string, keepHost bool) *Proxy {
 	return p
 }
 
-// FaultyStore is an object store that is reached through a proxy.
+// FaultyStore is an object store whose links reach it through a proxy.
 type FaultyStore struct {
+	ObjectStore
 	Proxy *Proxy
-	// Open opens a connector, source and target, that reaches the store through the proxy.
-	Open func(t *testing.T) connector.Connector
-	// Put writes an object past the proxy, and URI is how a run names it.
-	Put func(t *testing.T, key, content string)
-	URI func(key string) string
-	// Objects returns what is below a prefix, Uploads what was begun there and has not ended.
-	Objects func(t *testing.T, prefix string) map[string][]byte
-	Uploads func(t *testing.T, prefix string) []string
 	// Busy answers as the store does when it has too much to do.
 	Busy func(w http.ResponseWriter)
 	// Part reports whether a request sends a part of an object.
 	Part func(r *http.Request) bool
 	// Parallel is how many parts the connector has on the way at most.
 	Parallel int64
-	// Begin begins an upload as a worker does that is killed then.
-	Begin func(t *testing.T, key string)
 }
 
 // ObjectFaults runs the suite of faults of object stores. new makes a store of its own.
@@ -102,7 +93,7 @@ func ObjectFaults(t *testing.T, store func(t *testing.T) FaultyStore) {
 
 func (s FaultyStore) read(t *testing.T, key string) []byte {
 	t.Helper()
-	r, err := s.Open(t).(connector.ObjectSource).ReadRange(t.Context(), s.URI(key), "", 0, -1)
+	r, err := s.source(t, nil).ReadRange(t.Context(), s.URI(key), "", 0, -1)
 	require.NoError(t, err)
 	content, err := io.ReadAll(r)
 	require.NoError(t, err)
@@ -161,7 +152,7 @@ func lostAnswer(t *testing.T, s FaultyStore) {
 		}
 		return nil
 	}
-	Fill(t, s.Open(t).(connector.Target), FaultSpec(), []Row{Values("1", "x")})
+	Fill(t, s.target(t, nil), FaultSpec(), []Row{Values("1", "x")})
 	require.EqualValues(t, 2, lost.Load(), "it was sent twice")
 	require.Len(t, s.Objects(t, "out/"), 2)
 }
@@ -191,7 +182,7 @@ func largeObjects(t *testing.T, s FaultyStore) {
 		require.NoError(t, err)
 		rows[i] = Values(fmt.Sprint(i), hex.EncodeToString(noise))
 	}
-	target := s.Open(t).(connector.Target)
+	target := s.target(t, nil)
 	Fill(t, target, FaultSpec(), rows)
 	require.GreaterOrEqual(t, parts.Load(), int64(4))
 	require.LessOrEqual(t, most.Load(), s.Parallel, "parts are held in memory until they are sent")

@@ -22,48 +22,50 @@ import (
 	"github.com/lume-data/lume/connector"
 )
 
-// ObjectTarget is a harness for targets in object stores. It reads them as TYPES.md says that readers do, with nothing of
-// the connector's own code.
-type ObjectTarget struct {
-	Open   func(t *testing.T) connector.Target
-	Format string
-	// Objects returns every object below a target prefix, by key from that prefix, also those that listings hide.
-	Objects func(t *testing.T, prefix string) map[string][]byte
-	// Uploads returns what stands below a prefix of unfinished uploads; nil if the store has none.
-	Uploads func(t *testing.T, prefix string) []string
-	Only    Only
-}
-
-// ObjectTargets runs the suite of targets in every format of object stores. only says what each cannot hold; open makes the harness
-// of a format, whose prefix the suite numbers.
-func ObjectTargets(t *testing.T, only map[string]Only, open func(t *testing.T, format string) ObjectTarget) {
+// ObjectTargets runs the suite of targets in every format of object stores. It reads them as TYPES.md says that readers do, with
+// nothing of the connector's own code.
+func ObjectTargets(t *testing.T, store ObjectStore) {
 	for _, format := range []string{"parquet", "csv", "jsonl"} {
 		t.Run(format, func(t *testing.T) {
 			t.Parallel()
-			o := open(t, format)
-			o.Format, o.Only = format, only[format]
+			o := objectTarget{store: store, format: format, prefix: "out/" + format}
 			// The formats share how a load commits.
 			if format == "parquet" {
-				Target(t, o.Harness())
+				Target(t, o.harness())
 				return
 			}
-			TargetValues(t, o.Harness())
+			TargetValues(t, o.harness())
 		})
 	}
 }
 
-// Harness returns the harness for [Target].
-func (o ObjectTarget) Harness() TargetHarness {
+// onlyOf are the values that a format cannot hold.
+var onlyOf = map[string]Only{"jsonl": {connector.TypeJSON: {"null": {Value: Null}}}}
+
+// objectTarget is a format of an object store, below a prefix.
+type objectTarget struct {
+	store          ObjectStore
+	format, prefix string
+}
+
+// objects returns every object of a target by key from its prefix.
+func (o objectTarget) objects(t *testing.T, spec connector.TargetSpec) map[string][]byte {
+	t.Helper()
+	return o.store.Objects(t, o.prefix+"/"+spec.Prefix+"/")
+}
+
+func (o objectTarget) harness() TargetHarness {
 	var prefixes atomic.Int64
 	return TargetHarness{
-		Open: o.Open, NoUpsert: true, NoKeys: true, Only: o.Only,
+		Open:     func(t *testing.T) connector.Target { return o.store.target(t, map[string]any{"prefix": o.prefix}) },
+		NoUpsert: true, NoKeys: true, Only: onlyOf[o.format],
 		Place: func(*testing.T) connector.TargetSpec {
-			return connector.TargetSpec{Prefix: fmt.Sprintf("flow/p%d", prefixes.Add(1)), Format: o.Format}
+			return connector.TargetSpec{Prefix: fmt.Sprintf("flow/p%d", prefixes.Add(1)), Format: o.format}
 		},
 		Rows: func(t *testing.T, spec connector.TargetSpec) []Row {
 			t.Helper()
 			var rows []Row
-			objects := o.Objects(t, spec.Prefix)
+			objects := o.objects(t, spec)
 			for folder, m := range readable(t, objects) {
 				require.NotEmpty(t, m.Mapped, "a committed run has at least one data object, for its columns")
 				for _, d := range m.Mapped {
@@ -77,7 +79,7 @@ func (o ObjectTarget) Harness() TargetHarness {
 		},
 		Rejects: func(t *testing.T, spec connector.TargetSpec, runID string) []connector.Reject {
 			t.Helper()
-			objects := o.Objects(t, spec.Prefix)
+			objects := o.objects(t, spec)
 			folder := "run_id=" + runID
 			m, ok := committedRuns(t, objects)[folder]
 			if !ok {
@@ -93,7 +95,7 @@ func (o ObjectTarget) Harness() TargetHarness {
 		},
 		Leftovers: func(t *testing.T, spec connector.TargetSpec) []string {
 			t.Helper()
-			objects := o.Objects(t, spec.Prefix)
+			objects := o.objects(t, spec)
 			known := map[string]bool{"_current.json": true}
 			for folder, m := range markers(t, objects) {
 				known[folder+"/_metadata.json"] = true
@@ -107,8 +109,8 @@ func (o ObjectTarget) Harness() TargetHarness {
 					left = append(left, key)
 				}
 			}
-			if o.Uploads != nil {
-				left = append(left, o.Uploads(t, spec.Prefix)...)
+			for _, key := range o.store.Uploads(t, o.prefix+"/"+spec.Prefix+"/") {
+				left = append(left, "upload of "+key)
 			}
 			return left
 		},

@@ -9,8 +9,8 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/lume-data/lume/connector"
+	"github.com/lume-data/lume/connector/connectortest"
 	"github.com/lume-data/lume/connector/databricks/thrifttest"
-	"github.com/lume-data/lume/connector/internal/sqlload/loadtest"
 )
 
 // leaves are what the driver does not give back at once: two timers of a session's requests, which end with their quarter of an hour, and
@@ -24,7 +24,7 @@ var leaves = []goleak.Option{
 func TestAMillionRowsAreLoadedInLittleMemory(t *testing.T) { //nolint:paralleltest // See above.
 	l := newLakehouse(t)
 	l.rows = "1000000"
-	loadtest.Million{Width: 300, Leaves: leaves}.Load(t, link(t, l.Server, nil), connector.TargetSpec{Name: "main", Table: "t"})
+	connectortest.Million{Width: 300, Leaves: leaves}.Load(t, link(t, l.Server, nil), connector.TargetSpec{Name: "main", Table: "t"})
 	require.Equal(t, "committed", l.state)
 	require.Empty(t, l.volume)
 	require.Zero(t, l.Sessions())
@@ -33,7 +33,7 @@ func TestAMillionRowsAreLoadedInLittleMemory(t *testing.T) { //nolint:parallelte
 // The result is there before anything is read of it.
 func TestAMillionRowsAreReadInLittleMemory(t *testing.T) { //nolint:paralleltest // See above.
 	const size = 10_000
-	rows := loadtest.Million{Width: 300, Leaves: leaves[:1]}
+	rows := connectortest.Million{Width: 300, Leaves: leaves[:1]}
 	var pages []arrow.RecordBatch
 	for from := int64(0); from < 1_000_000; from += size {
 		pages = append(pages, rows.Slice(from, from+size, false))

@@ -2,9 +2,11 @@ package file_test
 
 import (
 	"io/fs"
+	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -18,43 +20,43 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestTargetSuite(t *testing.T) {
 	t.Parallel()
-	connectortest.ObjectTargets(t, only, func(t *testing.T, _ string) connectortest.ObjectTarget {
-		t.Helper()
-		folder := t.TempDir()
-		return connectortest.ObjectTarget{
-			Open: func(t *testing.T) connector.Target {
-				t.Helper()
-				c, err := open(t, map[string]any{"root": folder, "prefix": "out"}, folder)
-				require.NoError(t, err)
-				return c.(connector.Target)
-			},
-			Objects: func(t *testing.T, prefix string) map[string][]byte {
-				return objects(t, filepath.Join(folder, "out", prefix))
-			},
-		}
-	})
+	connectortest.ObjectTargets(t, place(t.TempDir()))
 }
 
 func TestObjectSourceSuite(t *testing.T) {
 	t.Parallel()
-	folder := t.TempDir()
-	write(t, filepath.Join(folder, "outside.csv"), "x")
-	write(t, filepath.Join(folder, "root/secret.csv"), "x")
-	connectortest.ObjectSource(t, connectortest.ObjectSourceHarness{
-		Open: func(t *testing.T) connector.ObjectSource {
-			t.Helper()
-			c, err := open(t, map[string]any{"root": filepath.Join(folder, "root"), "prefix": "in"}, folder)
-			require.NoError(t, err)
-			return c.(connector.ObjectSource)
+	parent := t.TempDir()
+	root := filepath.Join(parent, "root")
+	write(t, filepath.Join(parent, "secret.csv"), "x")
+	write(t, filepath.Join(parent, "root2/in/inside.csv"), "x")
+	connectortest.ObjectSource(t, place(root), map[string][]string{
+		"PATH_OUTSIDE_CONNECTOR": {
+			"file://" + parent + "/secret.csv", "file://" + root + "/in/../../secret.csv", "file://" + root + "/in/%2e%2e/%2e%2e/secret.csv",
+			"file://" + root + "/in/..%2f..%2fsecret.csv", "file://" + root + "/in/..%5c..%5csecret.csv", "file://" + root + "/in/a.csv%00.txt",
+			"file://" + root + "2/in/inside.csv", "file://example.com" + root + "/in/inside.csv", "s3://bucket/in/inside.csv", root + "/in/inside.csv",
 		},
-		Put: func(t *testing.T, name string, content []byte) string {
-			t.Helper()
-			path := filepath.Join(folder, "root/in", name)
-			write(t, path, string(content))
-			return (&url.URL{Scheme: "file", Path: path}).String()
+		"INVALID_SOURCE_PATH": {"file://" + root + "/in/100%.csv"},
+		// Look-alikes of dots and slashes are ordinary characters of a name, not a way out.
+		"SOURCE_OBJECT_NOT_FOUND": {
+			"file://" + root + "/in/．．/secret.csv", "file://" + root + "/in/‥/secret.csv", "file://" + root + "/in/..∕secret.csv",
+			"file://" + root + "/in/%c0%ae%c0%ae/secret.csv",
 		},
-		Outside: []string{"file://" + folder + "/outside.csv", "file://" + folder + "/root/secret.csv", "file://" + folder + "/root/in/../secret.csv"},
 	})
+}
+
+func TestReadOnlyConnectorsNeverWrite(t *testing.T) {
+	t.Parallel()
+	connectortest.ReadOnly(t, place(t.TempDir()))
+}
+
+func TestASettlementSweepsWhatItStopsAndNothingElse(t *testing.T) {
+	t.Parallel()
+	connectortest.Sweep(t, place(t.TempDir()))
+}
+
+// Not parallel: the heap is that of the whole process.
+func TestAMillionRowsPassInLittleMemory(t *testing.T) { //nolint:paralleltest // See above.
+	connectortest.Million{Width: 300}.Objects(t, place(t.TempDir()), "parquet", "csv", "jsonl")
 }
 
 func TestChecksSuite(t *testing.T) {
@@ -85,18 +87,50 @@ func TestChecksSuite(t *testing.T) {
 			},
 		})
 	})
-	require.Empty(t, objects(t, filepath.Join(folder, "root")), "a test leaves nothing behind")
+	require.Empty(t, place(filepath.Join(folder, "root")).Objects(t, ""), "a test leaves nothing behind")
 }
 
-// only are the values that a format cannot hold.
-var only = map[string]connectortest.Only{
-	"jsonl": {connector.TypeJSON: {"null": {Value: connectortest.Null}}},
+// unfinished begins the name of a file that is being written; 16 digits, a hyphen and the name that it gets follow.
+const unfinished = ".lume-tmp-"
+
+// place is a folder, and the root of the operator too.
+func place(folder string) connectortest.ObjectStore {
+	return connectortest.ObjectStore{
+		Open: func(t *testing.T, settings map[string]any) connector.Connector {
+			t.Helper()
+			set := map[string]any{"root": folder}
+			maps.Copy(set, settings)
+			c, err := open(t, set, folder)
+			require.NoError(t, err)
+			return c
+		},
+		URI: func(key string) string { return "file://" + (&url.URL{Path: folder + "/" + key}).EscapedPath() },
+		Put: func(t *testing.T, key, content string) {
+			t.Helper()
+			write(t, filepath.Join(folder, key), content)
+		},
+		Begin: func(t *testing.T, key string) {
+			t.Helper()
+			dir, name := filepath.Split(key)
+			write(t, filepath.Join(folder, dir, unfinished+"0123456789abcdef-"+name), "half")
+		},
+		Objects: func(t *testing.T, prefix string) map[string][]byte {
+			t.Helper()
+			whole, _ := files(t, filepath.Join(folder, prefix))
+			return whole
+		},
+		Uploads: func(t *testing.T, prefix string) []string {
+			t.Helper()
+			_, begun := files(t, filepath.Join(folder, prefix))
+			return begun
+		},
+	}
 }
 
-// objects reads all files below a folder, those that listings hide included.
-func objects(t *testing.T, folder string) map[string][]byte {
+// files reads all files below a folder, those that listings hide included, and names apart those that are being written.
+func files(t *testing.T, folder string) (whole map[string][]byte, begun []string) {
 	t.Helper()
-	found := map[string][]byte{}
+	whole = map[string][]byte{}
 	err := filepath.WalkDir(folder, func(path string, d fs.DirEntry, err error) error {
 		if os.IsNotExist(err) {
 			return nil
@@ -112,9 +146,14 @@ func objects(t *testing.T, folder string) map[string][]byte {
 			return err
 		}
 		rel, err := filepath.Rel(folder, path)
-		found[filepath.ToSlash(rel)] = content
+		if temp, ok := strings.CutPrefix(d.Name(), unfinished); ok {
+			_, name, _ := strings.Cut(temp, "-")
+			begun = append(begun, filepath.ToSlash(filepath.Join(filepath.Dir(rel), name)))
+			return err
+		}
+		whole[filepath.ToSlash(rel)] = content
 		return err
 	})
 	require.NoError(t, err)
-	return found
+	return whole, begun
 }

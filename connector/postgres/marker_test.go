@@ -9,6 +9,7 @@ import (
 
 	"github.com/lume-data/lume/connector"
 	"github.com/lume-data/lume/connector/internal/sqlload/loadtest"
+	"github.com/lume-data/lume/test/server"
 )
 
 func TestSettleIsRepeatableAndNeedsNoTable(t *testing.T) {
@@ -37,7 +38,7 @@ func TestAConnectionKilledBeforeTheCommitLeavesNothingAndCanBeRetried(t *testing
 
 func TestACommitWhoseAnswerIsLostIsLookedUp(t *testing.T) {
 	t.Parallel()
-	b := setup(t)
+	b := setupIn(t, server.OwnPostgres(t, "it looks for COMMIT on the line to the server, which must not be encrypted"))
 	proxy := startProxy(t, b.dsn)
 	link := connect(t, b.dsn, map[string]any{"host": "127.0.0.1", "port": float64(proxy.port)})
 	loadtest.LooksUpALostCommit(t, link, b.link, spec(connector.Append, "things", loadtest.Columns(t, "id!", "int64")), proxy.cutAtCommit, b.count)

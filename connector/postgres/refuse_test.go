@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"context"
+	"crypto/rand"
 	"strings"
 	"testing"
 
@@ -96,12 +97,12 @@ func TestErrorsThatAreNoRowsFaultAreNeverBisected(t *testing.T) {
 			t.Parallel()
 			b := setup(t)
 			b.exec(c.setup)
-			role := "weak_" + strings.ReplaceAll(name, " ", "_")
-			b.exec("DROP ROLE IF EXISTS " + role)
-			b.exec("CREATE ROLE " + role + " LOGIN PASSWORD 'pw'; GRANT CREATE, USAGE ON SCHEMA public TO " + role)
+			role := "lume_test_" + strings.ToLower(rand.Text())
+			// Roles are the server's, and whoever is no superuser drops what belongs to a role as its member.
+			b.exec("CREATE ROLE " + role + " LOGIN PASSWORD 'pw'; GRANT " + role + " TO CURRENT_USER; GRANT CREATE, USAGE ON SCHEMA public TO " + role)
 			t.Cleanup(func() {
-				_, _ = b.conn.Exec(context.Background(), "DROP OWNED BY "+role)
-				_, _ = b.conn.Exec(context.Background(), "DROP ROLE "+role)
+				_, err := b.conn.Exec(context.Background(), "DROP OWNED BY "+role+"; DROP ROLE "+role)
+				require.NoError(t, err)
 			})
 			if name != "permission" {
 				b.exec("GRANT ALL ON t TO " + role)

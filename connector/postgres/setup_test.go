@@ -25,7 +25,12 @@ type bundle struct {
 
 func setup(t testing.TB) *bundle {
 	t.Helper()
-	dsn := server.StartPostgres(t)
+	return setupIn(t, server.StartPostgres(t))
+}
+
+// setupIn is setup for the database of a DSN.
+func setupIn(t testing.TB, dsn string) *bundle {
+	t.Helper()
 	b := &bundle{t: t, dsn: dsn, link: connect(t, dsn, nil)}
 	b.conn = b.session()
 	return b
@@ -34,12 +39,7 @@ func setup(t testing.TB) *bundle {
 // connect opens a connector to the database of a DSN; settings override.
 func connect(t testing.TB, dsn string, override map[string]any) *postgres.Connector {
 	t.Helper()
-	config, err := pgx.ParseConfig(dsn)
-	require.NoError(t, err)
-	settings := map[string]any{
-		"host": config.Host, "port": float64(config.Port), "database": config.Database, "user": config.User, "sslmode": "disable",
-	}
-	password := config.Password
+	settings, password := server.PostgresSettings(t, dsn)
 	for name, value := range override {
 		if name == "password" {
 			password = value.(string)

@@ -131,6 +131,10 @@ func TestChecksSuite(t *testing.T) {
 		t.Helper()
 		return connect(t, s.dsn, map[string]any{"database": "no_such_database"}), nil
 	}
+	tlsWhereThereIsNone := func(t *testing.T) (connector.Connector, error) {
+		t.Helper()
+		return connect(t, server.OwnPostgres(t, "it needs a server that does not speak TLS"), map[string]any{"sslmode": "require", "password": connectortest.Canary}), nil
+	}
 	connectortest.Checks(t, connectortest.ChecksHarness{
 		Open: func(t *testing.T) connector.Connector { return connect(t, s.dsn, nil) },
 		Broken: []connectortest.Broken{
@@ -138,7 +142,7 @@ func TestChecksSuite(t *testing.T) {
 			{Name: "NobodyListens", Open: with("port", float64(1)), Reason: "CONNECTION_FAILED", Kind: connector.KindUnavailable},
 			{Name: "MissingDatabase", Open: missingDatabase, Reason: "DATABASE_NOT_FOUND", Kind: connector.KindNotFound},
 			{Name: "UnknownUser", Open: with("user", "nobody_at_all"), Reason: "AUTHENTICATION_FAILED", Kind: connector.KindUnauthenticated},
-			{Name: "TLSWhereThereIsNone", Open: with("sslmode", "require"), Reason: "TLS_FAILED", Kind: connector.KindInvalid},
+			{Name: "TLSWhereThereIsNone", Open: tlsWhereThereIsNone, Reason: "TLS_FAILED", Kind: connector.KindInvalid},
 		},
 	})
 }

@@ -18,6 +18,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
+
+	"github.com/lume-data/lume/test/server"
 )
 
 // authority signs certificates of servers.
@@ -97,7 +99,7 @@ func tlsServer(t *testing.T, dsn string, cert tls.Certificate) int {
 
 func TestTLSIsVerifiedAsFarAsTheModeSays(t *testing.T) {
 	t.Parallel()
-	b := setup(t)
+	b := setupIn(t, server.OwnPostgres(t, "it needs a server that does not speak TLS, to put certificates of its own before it"))
 	ca, other := newAuthority(t), newAuthority(t)
 	named, foreign := tlsServer(t, b.dsn, ca.server(t, "localhost")), tlsServer(t, b.dsn, ca.server(t, "elsewhere.example"))
 	for name, c := range map[string]struct {

@@ -2,14 +2,12 @@ package s3_test
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"strings"
 	"testing"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/stretchr/testify/require"
 
 	"github.com/lume-data/lume/connector"
@@ -21,33 +19,20 @@ func TestObjectFaults(t *testing.T) {
 	t.Parallel()
 	connectortest.ObjectFaults(t, func(t *testing.T) connectortest.FaultyStore {
 		t.Helper()
-		srv := server.StartS3(t)
-		// The host is part of the signature, so it stays that of the proxy.
+		srv := server.OwnS3(t, "requests pass through a proxy, whose host is in their signature")
 		p := connectortest.NewProxy(t, srv.Endpoint, true)
+		store := place(srv)
+		direct := store.Open
+		store.Open = func(t *testing.T, settings map[string]any) connector.Connector {
+			t.Helper()
+			through := map[string]any{"endpoint": p.URL}
+			maps.Copy(through, settings)
+			return direct(t, through)
+		}
 		return connectortest.FaultyStore{
-			Proxy: p, Parallel: 5,
-			Open: func(t *testing.T) connector.Connector {
-				t.Helper()
-				set := settings(srv)
-				set["endpoint"] = p.URL
-				c, err := open(t, set, secrets(srv))
-				require.NoError(t, err)
-				return c
-			},
-			Put:     func(t *testing.T, key, content string) { put(t, srv, key, content) },
-			URI:     func(key string) string { return "s3://" + srv.Bucket + "/" + key },
-			Objects: func(t *testing.T, prefix string) map[string][]byte { return objects(t, srv, prefix) },
-			Uploads: func(t *testing.T, prefix string) []string { return uploads(t, srv, prefix) },
-			Busy:    func(w http.ResponseWriter) { refuse(w, http.StatusServiceUnavailable, "SlowDown") },
-			Part:    func(r *http.Request) bool { return r.URL.Query().Has("partNumber") },
-			Begin: func(t *testing.T, key string) {
-				created, err := srv.Client().CreateMultipartUpload(t.Context(), &awss3.CreateMultipartUploadInput{Bucket: &srv.Bucket, Key: &key})
-				require.NoError(t, err)
-				_, err = srv.Client().UploadPart(t.Context(), &awss3.UploadPartInput{
-					Bucket: &srv.Bucket, Key: &key, UploadId: created.UploadId, PartNumber: aws.Int32(1), Body: strings.NewReader("half"),
-				})
-				require.NoError(t, err)
-			},
+			ObjectStore: store, Proxy: p, Parallel: 5,
+			Busy: func(w http.ResponseWriter) { refuse(w, http.StatusServiceUnavailable, "SlowDown") },
+			Part: func(r *http.Request) bool { return r.URL.Query().Has("partNumber") },
 		}
 	})
 }
@@ -85,7 +70,7 @@ func TestErrorsOfTheStoreAreCodedAndShowNothing(t *testing.T) {
 func TestRolesAreAssumedWithTheConnectorsKey(t *testing.T) {
 	t.Parallel()
 	srv := server.StartS3(t)
-	put(t, srv, "a.csv", "content")
+	place(srv).Put(t, "a.csv", "content")
 	var form url.Values
 	sts := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_ = r.ParseForm()
@@ -95,11 +80,11 @@ func TestRolesAreAssumedWithTheConnectorsKey(t *testing.T) {
 			return
 		}
 		fmt.Fprintf(w, `<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult><Credentials>
-			<AccessKeyId>%s</AccessKeyId><SecretAccessKey>%s</SecretAccessKey><SessionToken></SessionToken><Expiration>2999-01-01T00:00:00Z</Expiration>
-			</Credentials></AssumeRoleResult></AssumeRoleResponse>`, srv.AccessKey, srv.SecretKey)
+			<AccessKeyId>%s</AccessKeyId><SecretAccessKey>%s</SecretAccessKey><SessionToken>%s</SessionToken><Expiration>2999-01-01T00:00:00Z</Expiration>
+			</Credentials></AssumeRoleResult></AssumeRoleResponse>`, srv.AccessKey, srv.SecretKey, srv.SessionToken)
 	}))
 	defer sts.Close()
-	set := settings(srv)
+	set := srv.Settings()
 	set["access_key_id"], set["role_arn"], set["external_id"], set["sts_endpoint"] = "base", "arn:aws:iam::1:role/lume", "ours", sts.URL
 	secret := map[string]connector.Secret{"secret_access_key": connector.NewSecret("base-secret")}
 	c, err := open(t, set, secret)

@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/lume-data/lume/connector"
-	"github.com/lume-data/lume/connector/internal/sqlload/loadtest"
+	"github.com/lume-data/lume/connector/connectortest"
 	"github.com/lume-data/lume/connector/snowflake/snowflaketest"
 )
 
@@ -15,7 +15,7 @@ import (
 func TestAMillionRowsAreLoadedInLittleMemory(t *testing.T) { //nolint:paralleltest // See above.
 	a := newAccount(t)
 	a.target = [][]string{{"id", "NUMBER", "YES"}, {"v", "TEXT", "YES"}}
-	loadtest.Million{Width: 100}.Load(t, connect(t, a.Server), connector.TargetSpec{Name: "main", Table: "t"})
+	connectortest.Million{Width: 300}.Load(t, connect(t, a.Server), connector.TargetSpec{Name: "main", Table: "t"})
 	require.Equal(t, 1_000_000, a.rows)
 	require.Empty(t, a.left())
 	open, _ := a.Sessions()
@@ -25,7 +25,7 @@ func TestAMillionRowsAreLoadedInLittleMemory(t *testing.T) { //nolint:parallelte
 // The result is there before anything is read of it, in sixteen batches as a warehouse would cut it.
 func TestAMillionRowsAreReadInLittleMemory(t *testing.T) { //nolint:paralleltest // See above.
 	const batch = 62_500
-	rows := loadtest.Million{Width: 100}
+	rows := connectortest.Million{Width: 100}
 	answer := snowflaketest.Answer{Columns: []snowflaketest.Column{{Name: "id", Type: "fixed", Precision: 19}, {Name: "v", Type: "text"}}}
 	for from := int64(0); from < 1_000_000; from += batch {
 		var parts []arrow.RecordBatch

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/lume-data/lume/connector"
+	"github.com/lume-data/lume/connector/connectortest"
 	"github.com/lume-data/lume/connector/internal/sqlload/loadtest"
 	"github.com/lume-data/lume/connector/sqlserver/tdstest"
 )
@@ -62,7 +63,7 @@ func elsewhere(t *testing.T) system {
 
 // Not parallel: the heap is that of the whole process.
 func TestAMillionRowsPassInLittleMemory(t *testing.T) { //nolint:paralleltest // See above.
-	b, rows := setupIn(t, elsewhere(t)), loadtest.Million{Width: 100}
+	b, rows := setupIn(t, elsewhere(t)), connectortest.Million{Width: 100}
 	rows.Load(t, b.link, target(connector.Append, "t", nil))
 	rows.Read(t, b.link, "SELECT [id], [v] FROM [dbo].[t] ORDER BY [id]")
 	loadtest.NoSessions(t, func() (n int) {

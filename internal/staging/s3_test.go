@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -44,8 +43,8 @@ func TestAFaultOfS3SaysWhatToDoAndWhetherARetryHelps(t *testing.T) {
 	bucket := server.StartS3(t)
 	wrong := filepath.Join(t.TempDir(), "wrong")
 	require.NoError(t, os.WriteFile(wrong, []byte("[default]\naws_access_key_id = "+bucket.AccessKey+"\naws_secret_access_key = canary\n"), 0o600))
-	missing, denied := *bucket, *bucket
-	missing.Bucket, denied.CredentialsFile = "no-such-bucket", wrong
+	missing, denied, nowhere := *bucket, *bucket, *bucket
+	missing.Bucket, denied.CredentialsFile, nowhere.Endpoint = bucket.Bucket+"-missing", wrong, "http://127.0.0.1:1"
 
 	for name, c := range map[string]struct {
 		url       string
@@ -55,8 +54,7 @@ func TestAFaultOfS3SaysWhatToDoAndWhetherARetryHelps(t *testing.T) {
 	}{
 		"wrong secret":   {denied.StagingURL(""), codes.PermissionDenied, "STAGING_DENIED", false},
 		"missing bucket": {missing.StagingURL(""), codes.FailedPrecondition, "STAGING_NOT_FOUND", false},
-		"no server": {strings.Replace(bucket.StagingURL(""), strings.TrimPrefix(bucket.Endpoint, "http://127.0.0.1:"), "1", 1),
-			codes.Unavailable, "STAGING_UNAVAILABLE", true},
+		"no server":      {nowhere.StagingURL(""), codes.Unavailable, "STAGING_UNAVAILABLE", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -167,16 +167,10 @@ func (d *database) setLink(c connector.Connector, err error) error {
 
 func openPostgres(ctx context.Context, h *host, v *invoices) ([]work, error) {
 	dsn := server.StartPostgres(h)
-	u, err := url.Parse(dsn)
-	if err != nil {
-		return nil, err
-	}
-	password, _ := u.User.Password()
+	settings, password := server.PostgresSettings(h, dsn)
 	d := &database{rows: v, settle: "CHECKPOINT", create: "CREATE TABLE %s (invoice_id text, customer text, country text, kind text, amount numeric(12,2), " +
 		"tax numeric(12,2), quantity integer, issued_on date, due_on date, booked_at timestamp, status text, note text)"}
-	if err := d.setLink(link(ctx, h, "postgres", map[string]any{
-		"host": u.Hostname(), "port": mustFloat(u.Port()), "database": strings.TrimPrefix(u.Path, "/"), "user": u.User.Username(), "sslmode": "disable",
-	}, map[string]string{"password": password})); err != nil {
+	if err := d.setLink(link(ctx, h, "postgres", settings, map[string]string{"password": password})); err != nil {
 		return nil, err
 	}
 	conn, err := pgx.Connect(ctx, dsn)

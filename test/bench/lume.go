@@ -115,7 +115,7 @@ func (p *platform) configure(ctx context.Context, files, dsn string, flows ...st
 	password, _ := u.User.Password()
 	warehouse, err := structpb.NewStruct(map[string]any{
 		"host": u.Hostname(), "port": mustFloat(u.Port()), "database": strings.TrimPrefix(u.Path, "/"),
-		"user": u.User.Username(), "sslmode": "disable",
+		"user": u.User.Username(), "sslmode": u.Query().Get("sslmode"),
 	})
 	if err != nil {
 		return err

@@ -201,9 +201,9 @@ func through(h *host, address string) (string, error) {
 func openS3(ctx context.Context, h *host, v *invoices) ([]work, error) {
 	b := server.StartS3(h)
 	open := func(endpoint string) (*objects, error) {
-		client := s3.New(s3.Options{BaseEndpoint: &endpoint, Region: b.Region, UsePathStyle: true,
+		client := s3.New(s3.Options{BaseEndpoint: &endpoint, Region: b.Region, UsePathStyle: b.PathStyle,
 			RequestChecksumCalculation: aws.RequestChecksumCalculationWhenRequired,
-			Credentials:                aws.NewCredentialsCache(credentials.NewStaticCredentialsProvider(b.AccessKey, b.SecretKey, ""))})
+			Credentials:                aws.NewCredentialsCache(credentials.NewStaticCredentialsProvider(b.AccessKey, b.SecretKey, b.SessionToken))})
 		o := &objects{rows: v, uri: func(key string) string { return "s3://" + b.Bucket + "/" + key }}
 		o.list = func(ctx context.Context, prefix string) (keys []string, err error) {
 			page, err := client.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: &b.Bucket, Prefix: &prefix})
@@ -229,8 +229,9 @@ func openS3(ctx context.Context, h *host, v *invoices) ([]work, error) {
 			_, err = data.ReadFrom(got.Body)
 			return data.Bytes(), err
 		}
-		return o, o.setLink(link(ctx, h, "s3", map[string]any{"bucket": b.Bucket, "region": b.Region, "endpoint": endpoint, "access_key_id": b.AccessKey},
-			map[string]string{"secret_access_key": b.SecretKey}))
+		settings := b.Settings()
+		settings["endpoint"] = endpoint
+		return o, o.setLink(link(ctx, h, "s3", settings, b.Secrets()))
 	}
 	o, err := open(b.Endpoint)
 	if err != nil {

@@ -111,7 +111,7 @@ var outcomes = []outcome{
 	}},
 	{"FAILED for a wrong secret of S3", func(t *testing.T, b bench) {
 		s3, name := server.StartS3(t), fresh("locked")
-		b.connector(t, name, "s3", s3Settings(s3), map[string]string{"secret_access_key": "canary-wrong-secret"})
+		b.connector(t, name, "s3", s3.Settings(), map[string]string{"secret_access_key": "canary-wrong-secret"})
 		version := b.publish(t, flow(fresh("flow"), "connector: "+name+", csv: {}", "region", b.target.yaml, "append", ""))
 		run := b.execute(t, version, "s3://"+s3.Bucket+"/a.csv")
 		b.failedWith(t, run, "")

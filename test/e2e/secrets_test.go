@@ -72,7 +72,7 @@ func provoke(t *testing.T, i *installation) []byte {
 
 	s3 := server.StartS3(t)
 	locked := fresh("locked")
-	i.connector(t, locked, "s3", s3Settings(s3), map[string]string{"secret_access_key": secretCanary})
+	i.connector(t, locked, "s3", s3.Settings(), map[string]string{"secret_access_key": secretCanary})
 	settings, _ := postgresSettings(t, b.db.conn.Config().ConnString())
 	settings["user"] = "nobody_of_that_name"
 	database := fresh("locked")

@@ -7,7 +7,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -75,7 +74,7 @@ func bucket(t *testing.T, i *installation) store {
 	t.Helper()
 	b := server.StartS3(t)
 	name := fresh("bucket")
-	i.connector(t, name, "s3", s3Settings(b), map[string]string{"secret_access_key": b.SecretKey})
+	i.connector(t, name, "s3", b.Settings(), b.Secrets())
 	client := b.Client()
 	s := store{connector: name}
 	s.uri = func(name string) string { return "s3://" + b.Bucket + "/" + name }
@@ -111,10 +110,6 @@ func objects(t *testing.T, b *server.S3, prefix string) map[string][]byte {
 		}
 	}
 	return found
-}
-
-func s3Settings(b *server.S3) map[string]any {
-	return map[string]any{"bucket": b.Bucket, "region": b.Region, "endpoint": b.Endpoint, "access_key_id": b.AccessKey}
 }
 
 // azure makes a container of Azure Blob Storage and a connector to it.
@@ -175,14 +170,8 @@ func postgres(t *testing.T, i *installation) database {
 
 func postgresSettings(t *testing.T, dsn string) (map[string]any, map[string]string) {
 	t.Helper()
-	u, err := url.Parse(dsn)
-	require.NoError(t, err)
-	port, err := strconv.Atoi(u.Port())
-	require.NoError(t, err)
-	password, _ := u.User.Password()
-	return map[string]any{
-		"host": u.Hostname(), "port": port, "database": strings.TrimPrefix(u.Path, "/"), "user": u.User.Username(), "sslmode": "disable",
-	}, map[string]string{"password": password}
+	settings, password := server.PostgresSettings(t, dsn)
+	return settings, map[string]string{"password": password}
 }
 
 func connect(t *testing.T, dsn string) *pgx.Conn {

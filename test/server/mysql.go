@@ -5,7 +5,6 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"database/sql"
@@ -200,46 +199,12 @@ func mysqlBinary(t testing.TB) string {
 	return debian
 }
 
-// mysqlTemplate returns a fresh data folder that is made once per machine and version, since mariadb-install-db takes seconds.
+// mysqlTemplate returns a fresh data folder.
 func mysqlTemplate(t testing.TB, binary string, owner *syscall.Credential) string {
 	t.Helper()
-	version, err := exec.Command(binary, "--version").Output()
-	if err != nil {
-		t.Fatalf("%s --version: %v", binary, err)
-	}
-	uid := os.Geteuid()
-	if owner != nil {
-		uid = int(owner.Uid)
-	}
-	key := sha256.Sum256([]byte(string(version) + mysqlInit))
-	base := filepath.Join(os.TempDir(), fmt.Sprintf("lume-mysql-template-%d-%x", uid, key[:6]))
-	lock, err := os.OpenFile(base+".lock", os.O_CREATE|os.O_RDWR, 0o666)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer lock.Close()
-	if err = syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
-		t.Fatal(err)
-	}
-	done := filepath.Join(base, "data")
-	if _, err = os.Stat(done); err == nil {
-		return done
-	}
-	if err = os.MkdirAll(base, 0o755); err == nil && owner != nil {
-		err = os.Chown(base, int(owner.Uid), int(owner.Gid))
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	fresh := filepath.Join(base, "fresh")
-	if err = os.RemoveAll(fresh); err != nil {
-		t.Fatal(err)
-	}
-	run(t, owner, base, "mariadb-install-db", append(strings.Fields(mysqlInit), "--datadir="+fresh)...)
-	if err = os.Rename(fresh, done); err != nil {
-		t.Fatal(err)
-	}
-	return done
+	return template(t, "mysql", binary, mysqlInit, owner, func(base, fresh string) {
+		run(t, owner, base, "mariadb-install-db", append(strings.Fields(mysqlInit), "--datadir="+fresh)...)
+	})
 }
 
 // writeCertificate writes ca.pem, cert.pem and key.pem of a server that is called localhost, and returns the CA's.

@@ -2,18 +2,17 @@ package server
 
 import (
 	"context"
-	"crypto/sha256"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
 	"sort"
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -29,33 +28,90 @@ const (
 	postgresInit = "--auth=scram-sha-256 --encoding=UTF8 --locale=C.UTF-8 --locale-provider=icu --icu-locale=en-US --no-sync --username=" + postgresUser
 )
 
+// postgresEnv names the environment variable with the DSN of a server that stands for the one of the tests.
+const postgresEnv = "LUME_TEST_POSTGRES_DSN"
+
 var postgres struct {
 	sync.Mutex
-	port    int
+	dsn     string
 	process *process // Held: the server ends with the pipe in it.
-	next    atomic.Int64
 }
 
-// StartPostgres returns the DSN of a fresh, empty database on the PostgreSQL server of this test process. Its user is a
-// superuser, and the DSN holds the password. The database is dropped when the test ends.
+// StartPostgres returns the DSN of a fresh, empty database on the PostgreSQL server of this test process, whose user is a superuser.
+// It is a URL that holds the password and the mode of TLS. The database is dropped when the test ends.
+//
+// LUME_TEST_POSTGRES_DSN, if set, names a server to use instead: postgres://user:password@host:port/database?sslmode=verify-full. Its
+// user need not be a superuser, but must be allowed to create databases and roles, and owns the database that it gets.
 func StartPostgres(t testing.TB) string {
 	t.Helper()
-	port := startPostgres(t)
-	name := fmt.Sprintf("test_%d", postgres.next.Add(1))
-	execPostgres(t, port, "CREATE DATABASE "+name)
-	t.Cleanup(func() { execPostgres(t, port, "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)") })
-	return postgresDSN(port, name)
+	dsn := os.Getenv(postgresEnv)
+	if dsn == "" {
+		return freshPostgres(t, startPostgres(t))
+	}
+	u, err := url.Parse(dsn)
+	if err != nil || u.Host == "" || strings.Trim(u.Path, "/") == "" {
+		t.Fatalf("%s is not a DSN such as postgres://user:password@host:5432/database?sslmode=verify-full", postgresEnv)
+	}
+	if query := u.Query(); !query.Has("sslmode") {
+		query.Set("sslmode", "verify-full")
+		u.RawQuery = query.Encode()
+	}
+	return freshPostgres(t, u.String())
 }
 
-func postgresDSN(port int, database string) string {
-	return fmt.Sprintf("postgres://%s:%s@127.0.0.1:%d/%s?sslmode=disable", postgresUser, postgresPassword, port, database)
+// OwnPostgres is StartPostgres on the server of this test process, whatever LUME_TEST_POSTGRES_DSN names. reason says what a server of
+// somebody else cannot be asked; the test's log shows it.
+func OwnPostgres(t testing.TB, reason string) string {
+	t.Helper()
+	if os.Getenv(postgresEnv) != "" {
+		t.Logf("this test starts a PostgreSQL itself and does not use that of %s: %s", postgresEnv, reason)
+	}
+	return freshPostgres(t, startPostgres(t))
 }
 
-func execPostgres(t testing.TB, port int, sql string) {
+// PostgresSettings returns a connector's settings for the database of a DSN, and its password.
+func PostgresSettings(t testing.TB, dsn string) (settings map[string]any, password string) {
+	t.Helper()
+	config, err := pgx.ParseConfig(dsn)
+	if err != nil {
+		t.Fatal("not a DSN of a PostgreSQL database")
+	}
+	u, err := url.Parse(dsn)
+	if err != nil {
+		t.Fatal("not the URL of a PostgreSQL database")
+	}
+	settings = map[string]any{
+		"host": config.Host, "port": float64(config.Port), "database": config.Database, "user": config.User, "sslmode": u.Query().Get("sslmode"),
+	}
+	if file := u.Query().Get("sslrootcert"); file != "" {
+		ca, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		settings["ca_certificate"] = string(ca)
+	}
+	return settings, config.Password
+}
+
+// freshPostgres makes a database on the server of a DSN, and drops it when the test ends.
+func freshPostgres(t testing.TB, dsn string) string {
+	t.Helper()
+	name := "lume_test_" + strings.ToLower(rand.Text())
+	execPostgres(t, dsn, "CREATE DATABASE "+name)
+	t.Cleanup(func() { execPostgres(t, dsn, "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)") })
+	u, err := url.Parse(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.Path = "/" + name
+	return u.String()
+}
+
+func execPostgres(t testing.TB, dsn, sql string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	conn, err := pgx.Connect(ctx, postgresDSN(port, "postgres"))
+	conn, err := pgx.Connect(ctx, dsn)
 	if err == nil {
 		_, err = conn.Exec(ctx, sql)
 		err = errors.Join(err, conn.Close(ctx))
@@ -65,13 +121,13 @@ func execPostgres(t testing.TB, port int, sql string) {
 	}
 }
 
-// startPostgres starts the shared server once.
-func startPostgres(t testing.TB) int {
+// startPostgres starts the shared server once, and returns the DSN of its first database.
+func startPostgres(t testing.TB) string {
 	t.Helper()
 	postgres.Lock()
 	defer postgres.Unlock()
-	if postgres.port != 0 {
-		return postgres.port
+	if postgres.dsn != "" {
+		return postgres.dsn
 	}
 	bin := postgresBin(t)
 	owner := unprivileged(t)
@@ -99,18 +155,19 @@ func startPostgres(t testing.TB) int {
 		if err != nil {
 			t.Fatal(err)
 		}
+		dsn := fmt.Sprintf("postgres://%s:%s@127.0.0.1:%d/postgres?sslmode=disable", postgresUser, postgresPassword, port)
 		err = p.await("PostgreSQL", func() error {
 			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 			defer cancel()
-			conn, err := pgx.Connect(ctx, postgresDSN(port, "postgres"))
+			conn, err := pgx.Connect(ctx, dsn)
 			if err != nil {
 				return err
 			}
 			return conn.Close(ctx)
 		})
 		if err == nil {
-			postgres.port, postgres.process = port, p
-			return port
+			postgres.dsn, postgres.process = dsn, p
+			return dsn
 		}
 		taken := strings.Contains(p.log(), "Address already in use")
 		p.stop()
@@ -142,75 +199,14 @@ func postgresBin(t testing.TB) string {
 	return filepath.Dir(found[0])
 }
 
-// unprivileged is who runs a server that refuses to run as root: then nobody does.
-func unprivileged(t testing.TB) *syscall.Credential {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		return nil
-	}
-	nobody, err := user.Lookup("nobody")
-	if err != nil {
-		t.Fatal(err)
-	}
-	uid, _ := strconv.ParseUint(nobody.Uid, 10, 32)
-	gid, _ := strconv.ParseUint(nobody.Gid, 10, 32)
-	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
-}
-
-// postgresTemplate returns a fresh data folder that is made once per machine and version, since initdb takes seconds.
+// postgresTemplate returns a fresh data folder.
 func postgresTemplate(t testing.TB, bin string, owner *syscall.Credential) string {
 	t.Helper()
-	version, err := exec.Command(filepath.Join(bin, "postgres"), "--version").Output()
-	if err != nil {
-		t.Fatalf("%s/postgres --version: %v", bin, err)
-	}
-	uid := os.Geteuid()
-	if owner != nil {
-		uid = int(owner.Uid)
-	}
-	key := sha256.Sum256([]byte(string(version) + postgresInit + postgresPassword))
-	base := filepath.Join(os.TempDir(), fmt.Sprintf("lume-postgres-template-%d-%x", uid, key[:6]))
-
-	lock, err := os.OpenFile(base+".lock", os.O_CREATE|os.O_RDWR, 0o666)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer lock.Close()
-	if err = syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
-		t.Fatal(err)
-	}
-	done := filepath.Join(base, "data")
-	if _, err = os.Stat(done); err == nil {
-		return done
-	}
-	if err = os.MkdirAll(base, 0o755); err == nil && owner != nil {
-		err = os.Chown(base, int(owner.Uid), int(owner.Gid))
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	password, fresh := filepath.Join(base, "password"), filepath.Join(base, "fresh")
-	if err = os.RemoveAll(fresh); err == nil {
-		err = os.WriteFile(password, []byte(postgresPassword), 0o644)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	args := append(strings.Fields(postgresInit), "--pwfile="+password, "-D", fresh)
-	run(t, owner, base, filepath.Join(bin, "initdb"), args...)
-	if err = os.Rename(fresh, done); err != nil {
-		t.Fatal(err)
-	}
-	return done
-}
-
-func run(t testing.TB, user *syscall.Credential, dir, name string, args ...string) {
-	t.Helper()
-	cmd := exec.Command(name, args...)
-	cmd.Dir = dir
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C.UTF-8"}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: user}
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%s: %v\n%s", filepath.Base(name), err, out)
-	}
+	return template(t, "postgres", filepath.Join(bin, "postgres"), postgresInit+postgresPassword, owner, func(base, fresh string) {
+		password := filepath.Join(base, "password")
+		if err := os.WriteFile(password, []byte(postgresPassword), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		run(t, owner, base, filepath.Join(bin, "initdb"), append(strings.Fields(postgresInit), "--pwfile="+password, "-D", fresh)...)
+	})
 }

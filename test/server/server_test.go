@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"io"
 	"net"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -26,7 +27,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestPostgresGivesEachTestADatabaseOfItsOwn(t *testing.T) {
 	t.Parallel()
-	first, second := server.StartPostgres(t), server.StartPostgres(t)
+	first, second := server.OwnPostgres(t, "it knows the password"), server.OwnPostgres(t, "it knows the password")
 	require.NotEqual(t, first, second)
 	for _, dsn := range []string{first, second} {
 		conn, err := pgx.Connect(t.Context(), dsn)
@@ -37,6 +38,42 @@ func TestPostgresGivesEachTestADatabaseOfItsOwn(t *testing.T) {
 	}
 	_, err := pgx.Connect(t.Context(), strings.Replace(first, "lume-test-password", "wrong", 1))
 	require.Error(t, err)
+}
+
+// An account of a managed server is no superuser.
+func TestPostgresCanBeTheServerOfSomebodyElse(t *testing.T) {
+	own := server.OwnPostgres(t, "")
+	conn, err := pgx.Connect(t.Context(), own)
+	require.NoError(t, err)
+	defer conn.Close(context.WithoutCancel(t.Context()))
+	_, err = conn.Exec(t.Context(), "CREATE ROLE account LOGIN CREATEDB CREATEROLE PASSWORD 'p@ss/word'")
+	require.NoError(t, err)
+	theirs, err := url.Parse(own)
+	require.NoError(t, err)
+	theirs.User = url.UserPassword("account", "p@ss/word")
+	t.Setenv("LUME_TEST_POSTGRES_DSN", theirs.String())
+
+	t.Run("Test", func(t *testing.T) {
+		dsn := server.StartPostgres(t)
+		require.NotEqual(t, theirs.String(), dsn)
+		conn, err := pgx.Connect(t.Context(), dsn)
+		require.NoError(t, err)
+		defer conn.Close(context.WithoutCancel(t.Context()))
+		var owned, super bool
+		require.NoError(t, conn.QueryRow(t.Context(), `SELECT pg_get_userbyid(datdba) = CURRENT_USER, rolsuper
+			FROM pg_database, pg_roles WHERE datname = current_database() AND rolname = CURRENT_USER`).Scan(&owned, &super))
+		require.True(t, owned)
+		require.False(t, super)
+		settings, password := server.PostgresSettings(t, dsn)
+		require.Equal(t, "account", settings["user"])
+		require.Equal(t, "disable", settings["sslmode"])
+		require.Equal(t, "p@ss/word", password)
+	})
+	var left int
+	require.NoError(t, conn.QueryRow(t.Context(), "SELECT count(*) FROM pg_database WHERE pg_get_userbyid(datdba) = 'account'").Scan(&left))
+	require.Zero(t, left)
+	_, err = conn.Exec(t.Context(), "DROP ROLE account")
+	require.NoError(t, err)
 }
 
 func TestMySQLGivesEachTestADatabaseOfItsOwnAndSpeaksTLS(t *testing.T) {
@@ -83,6 +120,28 @@ func TestS3RefusesAWrongSecretAndAConditionalOverwrite(t *testing.T) {
 	wrong.SecretKey = "wrong"
 	require.ErrorContains(t, put(&wrong, nil), "SignatureDoesNotMatch")
 	require.NotEqual(t, bucket.Bucket, server.StartS3(t).Bucket)
+}
+
+func TestS3CanBeTheStoreOfSomebodyElse(t *testing.T) {
+	own := server.OwnS3(t, "")
+	theirs := url.URL{Scheme: "s3", User: url.UserPassword(own.AccessKey, own.SecretKey), Path: "/", RawQuery: url.Values{
+		"region": {own.Region}, "endpoint": {own.Endpoint},
+	}.Encode()}
+	t.Setenv("LUME_TEST_S3_DSN", theirs.String())
+	var used *server.S3
+	t.Run("Test", func(t *testing.T) {
+		used = server.StartS3(t)
+		_, err := used.Client().PutObject(t.Context(), &s3.PutObjectInput{Bucket: &used.Bucket, Key: new("left"), Body: strings.NewReader("x")})
+		require.NoError(t, err)
+		_, err = used.Client().CreateMultipartUpload(t.Context(), &s3.CreateMultipartUploadInput{Bucket: &used.Bucket, Key: new("begun")})
+		require.NoError(t, err)
+		same := *own
+		same.Bucket = used.Bucket
+		require.Equal(t, same.Settings(), used.Settings())
+		require.Equal(t, same.Secrets(), used.Secrets())
+	})
+	_, err := own.Client().HeadBucket(t.Context(), &s3.HeadBucketInput{Bucket: &used.Bucket})
+	require.Error(t, err, "the bucket is removed with all that is in it")
 }
 
 func TestAzureBlobRefusesAWrongKeyAndAConditionalOverwrite(t *testing.T) {

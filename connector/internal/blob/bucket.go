@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"path"
+	"slices"
+	"strings"
 	"time"
 
 	gcblob "gocloud.dev/blob"
@@ -217,6 +219,8 @@ func (s *bucketStore) List(ctx context.Context, prefix, cursor string, recursive
 			entries = append(entries, Entry{Key: key, Size: o.Size, ModTime: o.ModTime})
 		}
 	}
+	// gocloud.dev orders a page by what it takes the keys for.
+	slices.SortFunc(entries, func(a, b Entry) int { return strings.Compare(a.Key, b.Key) })
 	return entries, string(next), nil
 }
 

@@ -346,35 +346,36 @@ func TestAnyReceiptComesBackByteForByte(t *testing.T) {
 	}
 }
 
-// Every operation of a load fails in turn, before its effect or after it; then the next attempt finishes.
-func TestEveryFaultLeavesOneOutcome(t *testing.T) {
-	t.Parallel()
+// eachFault runs a test again and again: each operation of its load fails in turn, before its effect or after it, in both modes.
+func eachFault(t *testing.T, test func(s *fake, mode connector.Mode, faulty func(connector.Load) error)) {
+	t.Helper()
+	at := ""
+	defer func() {
+		if t.Failed() {
+			t.Log(at)
+		}
+	}()
 	for _, mode := range []connector.Mode{connector.Append, connector.Replace} {
 		for _, effect := range []bool{false, true} {
 			for n := 1; ; n++ {
-				s := newFake()
-				count := 0
+				at = fmt.Sprintf("%s, fault %d, after its effect: %t", mode, n, effect)
+				s, count := newFake(), 0
 				fault := func(string, string) error {
 					if count++; count == n {
 						return errLost
 					}
 					return nil
 				}
-				if effect {
-					s.after = fault
-				} else {
-					s.before = fault
-				}
-				_, err := link(s).Load(t.Context(), ids("run_1", mode, 1, 250))
-				s.before, s.after = nil, nil
-				seen := lines(t, s)
-				if err == nil {
-					require.Equal(t, 250, seen)
-				}
-				require.Contains(t, []int{0, 250}, seen)
-				_, err = link(s).Load(t.Context(), ids("run_1", mode, 2, 250))
-				require.NoError(t, err)
-				require.Equal(t, 250, lines(t, s), "%s fault %d", mode, n)
+				test(s, mode, func(load connector.Load) error {
+					if effect {
+						s.after = fault
+					} else {
+						s.before = fault
+					}
+					_, err := link(s).Load(t.Context(), load)
+					s.before, s.after = nil, nil
+					return err
+				})
 				if count < n {
 					require.Greater(t, n, 2)
 					break
@@ -382,6 +383,22 @@ func TestEveryFaultLeavesOneOutcome(t *testing.T) {
 			}
 		}
 	}
+}
+
+// The next attempt finishes.
+func TestEveryFaultLeavesOneOutcome(t *testing.T) {
+	t.Parallel()
+	eachFault(t, func(s *fake, mode connector.Mode, faulty func(connector.Load) error) {
+		err := faulty(ids("run_1", mode, 1, 250))
+		seen := lines(t, s)
+		if err == nil {
+			require.Equal(t, 250, seen)
+		}
+		require.Contains(t, []int{0, 250}, seen)
+		_, err = link(s).Load(t.Context(), ids("run_1", mode, 2, 250))
+		require.NoError(t, err)
+		require.Equal(t, 250, lines(t, s))
+	})
 }
 
 func requireReason(t *testing.T, err error, reason string) {

@@ -1,13 +1,14 @@
-package loadtest
+package connectortest
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"runtime"
 	"runtime/metrics"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -27,14 +28,20 @@ const (
 	perRow = 12
 )
 
-// MillionColumns are the columns of the rows of [Million]: a number from 0, and a text that begins with it.
-func MillionColumns(t testing.TB) []connector.Column { return Columns(t, "id", "int64", "v", "string") }
-
-// Million are a million rows with a text of Width characters, made as they are read. Its own memory is that of one batch.
+// Million are a million rows, made as they are read: a number `id` from 0, and a text `v` that begins with it, goes on with noise up to
+// 100 characters, which no compression makes much shorter, and repeats these. Its own memory is that of one batch.
 type Million struct {
+	// Width is how many characters a text has, at least 100.
 	Width int
 	// Leaves are goroutines that a driver is known to leave behind for some time.
 	Leaves []goleak.Option
+	// Outside returns how many bytes a library holds outside of Go's heap; nil if none does.
+	Outside func() int64
+}
+
+// Columns are the columns of the rows.
+func (Million) Columns() []connector.Column {
+	return []connector.Column{{Name: "id", Type: connector.Type{Name: connector.TypeInt64}}, {Name: "v", Type: connector.Type{Name: connector.TypeString}}}
 }
 
 // Count implements connector.Rows.
@@ -64,38 +71,92 @@ func (*millionReader) Close() error { return nil }
 
 // Slice makes the rows with from <= id < to, with their ordinals before them if it is for a load.
 func (m Million) Slice(from, to int64, ordinals bool) arrow.RecordBatch {
-	padding := strings.Repeat("x", m.Width-8)
 	fields := []arrow.Field{{Name: "id", Type: arrow.PrimitiveTypes.Int64}, {Name: "v", Type: arrow.BinaryTypes.String}}
 	if ordinals {
 		fields = append([]arrow.Field{{Name: connector.RowColumn, Type: arrow.PrimitiveTypes.Int64}}, fields...)
 	}
 	b := array.NewRecordBuilder(memory.DefaultAllocator, arrow.NewSchema(fields, nil))
 	defer b.Release()
+	var text []byte
 	for id := from; id < to; id++ {
 		for i := range len(fields) - 1 {
 			b.Field(i).(*array.Int64Builder).Append(id)
 		}
-		b.Field(len(fields) - 1).(*array.StringBuilder).Append(fmt.Sprintf("%08d", id) + padding)
+		text = m.text(text[:0], id)
+		b.Field(len(fields) - 1).(*array.StringBuilder).Append(string(text))
 	}
 	return b.NewRecordBatch()
 }
+
+// text appends the text of a row, which is the same at each call.
+func (m Million) text(dst []byte, id int64) []byte {
+	const width = 92
+	end, at := len(dst)+m.Width, noise()
+	from := id * width % int64(len(at)-width)
+	dst = append(fmt.Appendf(dst, "%08d", id), at[from:from+width]...)
+	for len(dst) < end {
+		dst = append(dst, dst[end-m.Width:][:min(100, end-len(dst))]...)
+	}
+	return dst
+}
+
+// noise are random letters, more of them than compression looks back.
+var noise = sync.OnceValue(func() []byte {
+	bits := make([]byte, 12<<20)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(bits)
+	return base64.RawURLEncoding.AppendEncode(nil, bits)
+})
+
+// millionCheck compares rows that are read with those of a Million.
+type millionCheck struct {
+	Million
+	t    testing.TB
+	next int64
+	want []byte
+}
+
+// batch requires that the rows of a batch are the next ones.
+func (c *millionCheck) batch(batch arrow.RecordBatch) {
+	ids, texts := batch.Column(0).(*array.Int64), batch.Column(1).(*array.String)
+	for i := range ids.Len() {
+		if c.want = c.text(c.want[:0], c.next); ids.Value(i) != c.next || texts.Value(i) != string(c.want) {
+			c.t.Fatalf("row %d is %d, %q", c.next, ids.Value(i), texts.Value(i))
+		}
+		c.next++
+	}
+}
+
+// end requires that all rows have been read.
+func (c *millionCheck) end() { require.EqualValues(c.t, million, c.next) }
 
 // Load loads the rows and requires that they are written, that the memory held for it is well below their size, and that every
 // goroutine is given back with the link, which it closes. The test must be alone in its process; what the system holds in the same
 // process counts.
 func (m Million) Load(t *testing.T, target connector.Target, spec connector.TargetSpec) {
 	t.Helper()
-	spec.Mode, spec.Create, spec.Columns = connector.Append, true, MillionColumns(t)
-	l := New("run_million", spec, m)
 	m.held(t, func() {
-		out, err := target.Load(t.Context(), l.Load)
-		require.NoError(t, err, "%v", errors.Unwrap(err))
-		require.True(t, out.Committed)
+		m.load(t, target, spec)
 		require.NoError(t, target.Close())
 	})
-	require.EqualValues(t, million, l.Written)
-	require.Empty(t, l.Refused)
 }
+
+// load loads the rows.
+func (m Million) load(t *testing.T, target connector.Target, spec connector.TargetSpec) {
+	t.Helper()
+	spec.Name, spec.Mode, spec.Create, spec.Columns = "main", connector.Append, true, m.Columns()
+	load := plainLoad(millionRun, spec, m)
+	var written int64
+	load.Balance = func(rows, _ int64) ([]byte, error) {
+		written = rows
+		return []byte("{}"), nil
+	}
+	out, err := target.Load(t.Context(), load)
+	require.NoError(t, err, "%v", errors.Unwrap(err))
+	require.True(t, out.Committed)
+	require.EqualValues(t, million, written)
+}
+
+const millionRun = "run_million"
 
 // Read reads the rows by a query that delivers them in the order of id, under the same terms as [Million.Load].
 func (m Million) Read(t *testing.T, source connector.RowSource, query string) {
@@ -103,24 +164,18 @@ func (m Million) Read(t *testing.T, source connector.RowSource, query string) {
 	m.held(t, func() {
 		stream, err := source.Query(t.Context(), query, "", false)
 		require.NoError(t, err, "%v", errors.Unwrap(err))
-		next := int64(0)
+		rows := millionCheck{Million: m, t: t}
 		for {
 			batch, err := stream.Next(t.Context())
 			if errors.Is(err, io.EOF) {
 				break
 			}
 			require.NoError(t, err, "%v", errors.Unwrap(err))
-			ids, texts := batch.Column(0).(*array.Int64), batch.Column(1).(*array.String)
-			for i := range ids.Len() {
-				if ids.Value(i) != next || !strings.HasPrefix(texts.Value(i), fmt.Sprintf("%08d", next)) || len(texts.Value(i)) != m.Width {
-					t.Fatalf("row %d is %d, %q", next, ids.Value(i), texts.Value(i))
-				}
-				next++
-			}
+			rows.batch(batch)
 			batch.Release()
 		}
 		require.NoError(t, errors.Join(stream.Close(), source.Close()))
-		require.EqualValues(t, million, next)
+		rows.end()
 	})
 }
 
@@ -128,19 +183,20 @@ func (m Million) Read(t *testing.T, source connector.RowSource, query string) {
 // is left.
 func (m Million) held(t *testing.T, f func()) {
 	t.Helper()
-	running, before := goleak.IgnoreCurrent(), live()
+	_ = noise() // The test's own.
+	running, before := goleak.IgnoreCurrent(), m.live()
 	peak, done := before, make(chan struct{})
 	var watch sync.WaitGroup
 	watch.Go(func() {
-		tick := time.NewTicker(20 * time.Millisecond)
-		defer tick.Stop()
 		for {
+			looked := time.Now()
+			// What is allocated while garbage is collected counts as in use. The lesser of two looks has less of it.
+			peak = max(peak, min(m.live(), m.live()))
 			select {
 			case <-done:
 				return
-			case <-tick.C:
-				// What is allocated while garbage is collected counts as in use. The lesser of two looks has less of it.
-				peak = max(peak, min(live(), live()))
+			// Most of the time is the work's, also where a look takes long.
+			case <-time.After(max(20*time.Millisecond, 3*time.Since(looked))):
 			}
 		}
 	})
@@ -150,16 +206,20 @@ func (m Million) held(t *testing.T, f func()) {
 		defer close(done)
 		f()
 	}()
-	grown := int64(peak) - int64(before)
+	grown := peak - before
 	t.Logf("a million rows in %.1f s, and at most %.1f MiB were held for them", time.Since(started).Seconds(), float64(grown)/(1<<20))
 	require.Less(t, grown, int64(million*(perRow+m.Width)*6/10))
 	goleak.VerifyNone(t, append([]goleak.Option{running}, m.Leaves...)...)
 }
 
 // live collects garbage, and returns how many bytes are in use then.
-func live() uint64 {
+func (m Million) live() int64 {
 	runtime.GC()
 	sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	metrics.Read(sample)
-	return sample[0].Value.Uint64()
+	live := int64(sample[0].Value.Uint64())
+	if m.Outside != nil {
+		live += m.Outside()
+	}
+	return live
 }
