@@ -62,7 +62,7 @@ var settings = fmt.Sprintf("SET XACT_ABORT ON; SET LOCK_TIMEOUT %d", lockTimeout
 
 // connect opens a connection under an application name.
 func (c *Connector) connect(ctx context.Context, application string) (*session, error) {
-	config := c.config
+	config := *c.config
 	config.AppName = application
 	if config.TLSConfig != nil {
 		// The driver writes into it.
