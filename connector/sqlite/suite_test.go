@@ -59,6 +59,8 @@ func (s *suite) has(t *testing.T, table string) (found bool) {
 	return found
 }
 
+func quote(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
+
 func (s *suite) rows(t *testing.T, spec connector.TargetSpec) []connectortest.Row {
 	t.Helper()
 	if !s.has(t, spec.Table) {
@@ -66,7 +68,7 @@ func (s *suite) rows(t *testing.T, spec connector.TargetSpec) []connectortest.Ro
 	}
 	names := make([]string, len(spec.Columns))
 	for i, c := range spec.Columns {
-		names[i] = `"` + strings.ReplaceAll(c.Name, `"`, `""`) + `"`
+		names[i] = quote(c.Name)
 	}
 	return connectortest.QueryRows(t, s.open(t), "SELECT "+strings.Join(names, ", ")+" FROM "+spec.Table, spec.Columns)
 }
