@@ -66,11 +66,7 @@ func (c *Connector) Load(ctx context.Context, load connector.Load) (connector.Ou
 		load.Restart()
 		out, err = l.run(ctx)
 	}
-	var lost *commitLost
-	if errors.As(err, &lost) {
-		return c.recover(ctx, l, lost)
-	}
-	return out, err
+	return sqlload.Recover(ctx, out, err, recoverTimeout, func(ctx context.Context) (connector.Outcome, bool, error) { return c.commitOutcome(ctx, l) })
 }
 
 // plan plans a load.
@@ -88,10 +84,8 @@ func (l *loader) describe(ctx context.Context) error {
 	if l.columns, err = bindColumns(l.plan, t); err != nil {
 		return err
 	}
-	if l.plan.Mode == connector.Upsert {
-		if err := checkKeys(l.plan, t); err != nil {
-			return err
-		}
+	if err := l.plan.CheckKey(t.unique); err != nil {
+		return err
 	}
 	return checkRejects(ctx, l.session, l.plan)
 }
@@ -104,9 +98,8 @@ func (l *loader) run(ctx context.Context) (connector.Outcome, error) {
 		return connector.Outcome{}, err
 	}
 	defer l.session.rollback(tx)
-	claimed, err := l.plan.Claim(l.load, func(statement string, args ...any) (int64, error) {
-		return l.session.affected(ctx, statement, args...)
-	})
+	execute := func(statement string, args ...any) (int64, error) { return l.session.affected(ctx, statement, args...) }
+	claimed, err := l.plan.Claim(l.load, execute)
 	if err != nil && !hasNumber(err, keyTaken) {
 		return connector.Outcome{}, coded(ctx, err)
 	}
@@ -125,13 +118,8 @@ func (l *loader) run(ctx context.Context) (connector.Outcome, error) {
 	if err != nil {
 		return connector.Outcome{}, err
 	}
-	n, err := l.session.affected(ctx, l.plan.CommitMarker(), string(receipt), l.load.RunID, l.load.Target.Name, l.load.Fence)
-	if err != nil {
+	if err := l.plan.Finish(l.load, receipt, execute); err != nil {
 		return connector.Outcome{}, coded(ctx, err)
-	}
-	if n != 1 {
-		return connector.Outcome{}, &connector.Error{Kind: connector.KindConflict, Reason: "MARKER_BROKEN",
-			Message: "the run's marker was changed while it was loaded", Next: "rows of " + sqlload.RunsTable + " must not be changed by hand"}
 	}
 	if err := ctx.Err(); err != nil {
 		return connector.Outcome{}, err
