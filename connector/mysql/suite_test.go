@@ -74,10 +74,7 @@ func (s *suite) rejects(t *testing.T, spec connector.TargetSpec, runID string) (
 
 func (s *suite) fill(t *testing.T, columns []connector.Column, rows []connectortest.Row) string {
 	t.Helper()
-	spec := s.place(t)
-	spec.Name, spec.Mode, spec.Create, spec.Columns = "main", connector.Append, true, columns
-	connectortest.Fill(t, connect(t, s.server, nil), spec, rows)
-	return spec.Table
+	return connectortest.FillTable(t, connect(t, s.server, nil), s.place(t), columns, rows)
 }
 
 func quote(name string) string { return "`" + strings.ReplaceAll(name, "`", "``") + "`" }

@@ -21,8 +21,8 @@ type loader struct {
 	table    *table
 	columns  []column
 	refusals *sqlload.Refusals
-	// sent is the most rows that were reported as progress.
-	sent int64
+	// progress reports rows sent.
+	progress func(sent int64)
 }
 
 // Load implements connector.Target.
@@ -36,7 +36,7 @@ func (c *Connector) Load(ctx context.Context, load connector.Load) (connector.Ou
 		return connector.Outcome{}, err
 	}
 	defer s.close(ctx)
-	l := &loader{session: s, load: load, plan: s.speak(plan), refusals: sqlload.NewRefusals(load)}
+	l := &loader{session: s, load: load, plan: s.speak(plan), refusals: sqlload.NewRefusals(load), progress: sqlload.Progress(load)}
 	if out, decided, err := readMarker(ctx, s, l.plan, load.RunID, load.Target.Name, load.Fence); err != nil || decided {
 		return out, err
 	}
@@ -191,13 +191,5 @@ func (l *loader) saved(try sqlload.Try) sqlload.Try {
 		}
 		_, err = l.exec(ctx, "RELEASE SAVEPOINT lume")
 		return a, coded(ctx, err)
-	}
-}
-
-// progress reports rows sent; ranges that are tried again count once.
-func (l *loader) progress(sent int64) {
-	if sent > l.sent && l.load.Progress != nil {
-		l.sent = sent
-		l.load.Progress(sent)
 	}
 }

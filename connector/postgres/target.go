@@ -33,8 +33,8 @@ type loader struct {
 	table    *table
 	columns  []column
 	refusals *sqlload.Refusals
-	// sent is the most rows that were reported as progress.
-	sent int64
+	// progress reports rows sent.
+	progress func(sent int64)
 }
 
 // Load implements connector.Target.
@@ -54,7 +54,7 @@ func (c *Connector) Load(ctx context.Context, load connector.Load) (connector.Ou
 	if err := createTables(ctx, conn, plan, load.Target.Create); err != nil {
 		return connector.Outcome{}, err
 	}
-	l := &loader{load: load, plan: plan, conn: conn, refusals: sqlload.NewRefusals(load)}
+	l := &loader{load: load, plan: plan, conn: conn, refusals: sqlload.NewRefusals(load), progress: sqlload.Progress(load)}
 	if err := l.describe(ctx); err != nil {
 		return connector.Outcome{}, err
 	}
@@ -265,13 +265,5 @@ func (l *loader) saved(try sqlload.Try) sqlload.Try {
 			end = "ROLLBACK TO SAVEPOINT lume; RELEASE SAVEPOINT lume"
 		}
 		return a, coded(ctx, script(ctx, l.conn, end))
-	}
-}
-
-// progress reports rows sent; ranges that are tried again count once.
-func (l *loader) progress(sent int64) {
-	if sent > l.sent && l.load.Progress != nil {
-		l.sent = sent
-		l.load.Progress(sent)
 	}
 }

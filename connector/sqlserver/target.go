@@ -19,8 +19,8 @@ type loader struct {
 	refusals *sqlload.Refusals
 	// staged is true if rows go through the temporary table.
 	staged bool
-	// sent is the most rows that were reported as progress.
-	sent int64
+	// progress reports rows sent.
+	progress func(sent int64)
 }
 
 // column is a column of a load: the flow's, the table's, and how one becomes the other.
@@ -53,7 +53,7 @@ func (c *Connector) Load(ctx context.Context, load connector.Load) (connector.Ou
 	if err := createTables(ctx, s, plan, load.Target.Create); err != nil {
 		return connector.Outcome{}, err
 	}
-	l := &loader{load: load, plan: plan, session: s}
+	l := &loader{load: load, plan: plan, session: s, progress: sqlload.Progress(load)}
 	if err := l.describe(ctx); err != nil {
 		return connector.Outcome{}, err
 	}
@@ -170,12 +170,4 @@ func (l *loader) empty(ctx context.Context) error {
 			Message: "rows of other tables reference rows that replace would delete", Next: "use mode upsert", Cause: err}
 	}
 	return coded(ctx, err)
-}
-
-// progress reports rows sent; rows that are sent again count once.
-func (l *loader) progress(sent int64) {
-	if sent > l.sent && l.load.Progress != nil {
-		l.sent = sent
-		l.load.Progress(sent)
-	}
 }
