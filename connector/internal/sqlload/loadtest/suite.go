@@ -105,9 +105,19 @@ func (s Suite) upsertKeeps(t *testing.T) {
 	db.Exec("CREATE TABLE things (note varchar(20) DEFAULT 'kept', v int, b int, a varchar(20), UNIQUE (b, a)); INSERT INTO things VALUES ('mine', 1, 1, 'x'), ('mine', 2, 2, 'x')")
 	columns := Columns(t, "a!", "string", "b!", "int32", "v", "int32")
 	l := New("run_1", Spec(connector.Upsert, "things", columns), &Rows{Batch: Batch(t, columns, []any{0, "x", 1, 10}, []any{1, "y", 1, nil})})
+	for _, check := range db.Link.CheckTarget(t.Context(), l.Target) {
+		require.Equal(t, connector.CheckPassed, check.Status, "%s: %v", check.Name, check.Err)
+	}
 	l.Run(t, db.Link)
 	require.EqualValues(t, 2, l.Written)
 	require.Equal(t, []string{"x|1|10|mine", "x|2|2|mine", "y|1|" + Null + "|kept"}, All(t, db.Link, "SELECT a, b, v, note FROM things ORDER BY a, b", "", false))
+
+	// Without an index on its key, no row can be told from another.
+	db.Exec("CREATE TABLE loose (v int, b int, a varchar(20), UNIQUE (b), UNIQUE (a))")
+	loose := New("run_2", Spec(connector.Upsert, "loose", columns), l.Rows)
+	require.Equal(t, "KEY_NOT_UNIQUE", Failed(t, db.Link.CheckTarget(t.Context(), loose.Target)).Err.Reason)
+	_, err := db.Link.Load(t.Context(), loose.Load)
+	require.NotEmpty(t, Coded(t, err, "KEY_NOT_UNIQUE").Next)
 }
 
 func (s Suite) replaceKeeps(t *testing.T) {
