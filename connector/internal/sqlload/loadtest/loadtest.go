@@ -1,4 +1,5 @@
-// Package loadtest makes loads for the tests of SQL targets: rows in memory, an account of refused rows, and a receipt.
+// Package loadtest is what the tests of SQL connectors share beside the suite of all connectors: loads of rows in memory, with an
+// account of refused rows and a receipt, and the tests that are the same whatever the system, such as those of [Suite].
 package loadtest
 
 import (
