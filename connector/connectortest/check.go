@@ -18,6 +18,9 @@ type ChecksHarness struct {
 	Open func(t *testing.T) connector.Connector
 	// Broken are links on which a check fails.
 	Broken []Broken
+	// Refused are values of settings, by field, with which no link can be opened. Set opens one with a value changed.
+	Refused map[string]any
+	Set     func(t *testing.T, field string, value any) (connector.Connector, error)
 }
 
 // Broken is a link on which a check fails.
@@ -58,6 +61,7 @@ func Checks(t *testing.T, h ChecksHarness) {
 				b.require(t, codedError(t, err))
 				return
 			}
+			require.NotContains(t, fmt.Sprintf("%+v", link), Canary)
 			checks := link.Check(t.Context())
 			failed := requireFailed(t, checks)
 			b.require(t, failed)
@@ -68,9 +72,18 @@ func Checks(t *testing.T, h ChecksHarness) {
 			}
 		})
 	}
+	for field, value := range h.Refused {
+		t.Run("Refused "+field, func(t *testing.T) {
+			t.Parallel()
+			_, err := h.Set(t, field, value)
+			coded := codedError(t, err)
+			require.Equal(t, "INVALID_CONNECTOR_SETTING", coded.Reason, "%v", coded)
+			require.Equal(t, field, coded.Meta["field"])
+		})
+	}
 }
 
-// require checks what a client sees of a failure.
+// require checks what a client sees of a failure, and that a log of its cause shows no secret either.
 func (b Broken) require(t *testing.T, failed *connector.Error) {
 	t.Helper()
 	require.Equal(t, b.Reason, failed.Reason, "%s: %v", failed.Message, failed.Cause)
@@ -80,4 +93,5 @@ func (b Broken) require(t *testing.T, failed *connector.Error) {
 	for _, hidden := range append(b.Hidden, Canary) {
 		require.NotContains(t, shown, hidden)
 	}
+	require.NotContains(t, fmt.Sprintf("%+v %#v", failed.Cause, failed), Canary)
 }

@@ -232,6 +232,15 @@ func Fill(t *testing.T, target connector.Target, spec connector.TargetSpec, rows
 	FillAs(t, target, newRun(), spec, rows)
 }
 
+// FillTable makes a new table of rows by a load into a target, at a place that nothing else uses, and returns its name. It is what
+// [RowSourceHarness.Fill] does where the connector is a target too.
+func FillTable(t *testing.T, target connector.Target, place connector.TargetSpec, columns []connector.Column, rows []Row) string {
+	t.Helper()
+	place.Name, place.Mode, place.Create, place.Columns = "main", connector.Append, true, columns
+	Fill(t, target, place, rows)
+	return place.Table
+}
+
 // FillAs loads rows into a target as a certain run.
 func FillAs(t *testing.T, target connector.Target, runID string, spec connector.TargetSpec, rows []Row) {
 	t.Helper()

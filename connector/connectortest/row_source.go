@@ -37,6 +37,7 @@ func RowSource(t *testing.T, h RowSourceHarness) {
 		run  func(*testing.T, RowSourceHarness)
 	}{
 		{"TheBatchIsBoundAsData", batchIsBound},
+		{"ABatchComparedWithANumberIsOneOrRefused", batchAsNumber},
 		{"OnlyPlaceholdersAreReplaced", placeholders},
 		{"AQueryWithoutPlaceholderIsRefused", queryWithoutPlaceholder},
 		{"RowsComeInOrderAndWhole", rowsInOrder},
@@ -135,6 +136,25 @@ func batchIsBound(t *testing.T, h RowSourceHarness) {
 	rows, err = drain(t, stream, nil)
 	require.NoError(t, err)
 	require.Equal(t, []Row{Values("3")}, rows)
+}
+
+func batchAsNumber(t *testing.T, h RowSourceHarness) {
+	table := h.Fill(t, people(), persons(5, 9, "p"))
+	src := h.Open(t)
+	query := "SELECT id FROM " + table + " WHERE id = " + connector.Placeholder
+	stream, err := src.Query(t.Context(), query, "7", true)
+	require.NoError(t, err)
+	rows, err := drain(t, stream, nil)
+	require.NoError(t, err)
+	require.Equal(t, []Row{Values("7")}, rows)
+	rows = nil
+	if stream, err = src.Query(t.Context(), query, "no number", true); err == nil {
+		rows, err = drain(t, stream, nil)
+	}
+	if err != nil {
+		require.Equal(t, connector.KindInvalid, codedError(t, err).Kind)
+	}
+	require.Empty(t, rows)
 }
 
 func placeholders(t *testing.T, h RowSourceHarness) {

@@ -162,6 +162,7 @@ var valueTests = []targetTest{
 // loadTests depend on how a target commits.
 var loadTests = []targetTest{
 	{"UpsertReplacesRowsWithEqualKeys", upsertMerges},
+	{"UpsertOfKeysAloneCountsEveryRow", upsertOfKeysAlone},
 	{"ReplaceIsOldOrNew", replaceIsOldOrNew},
 	{"ASecondLoadOfARunWritesNothing", secondLoadWritesNothing},
 	{"AnAbortedRunNeverCommits", abortedRunNeverCommits},
@@ -309,14 +310,34 @@ func secondLoadWritesNothing(t *testing.T, h TargetHarness) {
 }
 
 func emptyBatchCommits(t *testing.T, h TargetHarness) {
-	spec, run := h.place(t, connector.Append), newRun()
-	out, err := newLoad(t, spec, run, nil).run(t.Context(), h.Open(t))
-	require.NoError(t, err)
-	require.False(t, out.Existing)
-	h.sees(t, spec, nil)
-	again, err := newLoad(t, spec, run, nil).run(t.Context(), h.Open(t))
-	require.NoError(t, err)
-	require.True(t, again.Existing)
+	modes := h.modes()
+	if !h.NoUpsert {
+		modes = append(modes, connector.Upsert)
+	}
+	for _, mode := range modes {
+		spec, run := h.place(t, mode), newRun()
+		out, err := newLoad(t, spec, run, nil).run(t.Context(), h.Open(t))
+		require.NoError(t, err)
+		require.False(t, out.Existing)
+		h.sees(t, spec, nil)
+		again, err := newLoad(t, spec, run, nil).run(t.Context(), h.Open(t))
+		require.NoError(t, err)
+		require.True(t, again.Existing)
+	}
+}
+
+func upsertOfKeysAlone(t *testing.T, h TargetHarness) {
+	if h.NoUpsert {
+		return
+	}
+	spec := h.place(t, connector.Upsert, people()[:1]...)
+	for _, ids := range [][]Row{{Values("1"), Values("2")}, {Values("2"), Values("3")}} {
+		l := newLoad(t, spec, newRun(), ids)
+		_, err := l.run(t.Context(), h.Open(t))
+		require.NoError(t, err)
+		require.Equal(t, [2]int64{2, 0}, l.counted, "every row counts, also one that changes nothing")
+	}
+	h.sees(t, spec, []Row{Values("1"), Values("2"), Values("3")})
 }
 
 func checkTargetWritesNothing(t *testing.T, h TargetHarness) {

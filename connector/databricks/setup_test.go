@@ -20,6 +20,7 @@ import (
 	"github.com/lume-data/lume/connector"
 	"github.com/lume-data/lume/connector/connectortest"
 	"github.com/lume-data/lume/connector/databricks"
+	"github.com/lume-data/lume/connector/internal/sqlload/loadtest"
 	"github.com/lume-data/lume/test/server"
 )
 
@@ -207,20 +208,10 @@ func (w *warehouse) rejects(t *testing.T, spec connector.TargetSpec, runID strin
 
 func (w *warehouse) fill(t *testing.T, columns []connector.Column, rows []connectortest.Row) string {
 	t.Helper()
-	spec := w.place(t)
-	spec.Name, spec.Mode, spec.Create, spec.Columns = "main", connector.Append, true, columns
-	connectortest.Fill(t, w.open(t, nil), spec, rows)
-	return spec.Table
+	return connectortest.FillTable(t, w.open(t, nil), w.place(t), columns, rows)
 }
 
-// coded requires a connector's error with a reason.
-func coded(t testing.TB, err error, reason string) *connector.Error {
-	t.Helper()
-	var e *connector.Error
-	require.ErrorAs(t, err, &e)
-	require.Equal(t, reason, e.Reason, "%v: %v", e, e.Cause)
-	return e
-}
+var coded = loadtest.Coded
 
 // text returns the one value of a query.
 func (w *warehouse) text(t *testing.T, query string) string {

@@ -70,17 +70,13 @@ func checkColumns(plan sqlload.Plan, t *table) error {
 				Meta:    map[string]string{"table": plan.Target.String(), "column": name}}
 		}
 	}
-	existing := make([]sqlload.Existing, len(t.columns))
-	for i, col := range t.columns {
-		existing[i] = sqlload.Existing{Name: col.name, Optional: true}
-	}
-	places, err := plan.Match(existing)
+	found, err := sqlload.Match(plan, t.columns, func(col column) sqlload.Existing { return sqlload.Existing{Name: col.name, Optional: true} })
 	if err != nil {
 		return err
 	}
 	for i, want := range plan.Columns {
-		if native := t.columns[places[i]].native; !fits(want.Type, native) {
-			return plan.Mismatch(want, native)
+		if !fits(want.Type, found[i].native) {
+			return plan.Mismatch(want, found[i].native)
 		}
 	}
 	return nil

@@ -78,7 +78,6 @@ func (c *Connector) CheckTarget(ctx context.Context, spec connector.TargetSpec) 
 	var checks connector.Checks
 	var s *session
 	var plan sqlload.Plan
-	var t *table
 	checks.Run("connect", func() (err error) {
 		s, err = c.connect(ctx, anonymous())
 		return err
@@ -97,51 +96,32 @@ func (c *Connector) CheckTarget(ctx context.Context, spec connector.TargetSpec) 
 		}
 		return nil
 	})
-	checks.Run("table", func() (err error) {
-		t, err = lookup(ctx, s, plan.Target)
-		var e *connector.Error
-		if spec.Create && errors.As(err, &e) && e.Reason == tableNotFound {
-			return s.checkCreate(ctx, plan.Target)
-		}
-		return err
-	})
-	checks.Run("columns", func() error {
-		if t == nil {
-			return nil
-		}
-		_, err := bindColumns(s, plan, t)
-		return err
-	})
-	checks.Run("key", func() error {
-		if t == nil || plan.Mode != connector.Upsert {
-			return nil
-		}
-		return checkKeys(plan, t)
-	})
-	checks.Run("permissions", func() error {
-		if t != nil {
-			if err := s.checkPrivileges(ctx, plan); err != nil {
+	sqlload.Inspection[table]{
+		Lookup: func() (*table, error) { return lookup(ctx, s, plan.Target) },
+		Bind: func(t *table) error {
+			_, err := bindColumns(s, plan, t)
+			return err
+		},
+		Unique: func(t *table) [][]string { return t.unique },
+		Permissions: func(t *table) error {
+			if t != nil {
+				if err := s.checkPrivileges(ctx, plan); err != nil {
+					return err
+				}
+			}
+			return s.temporary(ctx, plan.Target.Schema)
+		},
+		Exists:    func(t sqlload.Table) (bool, error) { return exists(ctx, s, t) },
+		Creatable: func(t sqlload.Table) error { return s.checkCreate(ctx, t) },
+		Rejects:   func() error { return checkRejects(ctx, s, plan) },
+		Marker: func() error {
+			if _, err := lookup(ctx, s, plan.Runs); err != nil {
 				return err
 			}
-		}
-		return s.temporary(ctx, plan.Target.Schema)
-	})
-	checks.Run("rejects", func() error {
-		if found, err := exists(ctx, s, plan.Rejects); err != nil || found {
-			return errors.Join(err, checkRejects(ctx, s, plan))
-		}
-		return s.checkCreate(ctx, plan.Rejects)
-	})
-	checks.Run("marker", func() error {
-		if found, err := exists(ctx, s, plan.Runs); err != nil || !found {
-			return errors.Join(err, s.checkCreate(ctx, plan.Runs))
-		}
-		if _, err := lookup(ctx, s, plan.Runs); err != nil {
-			return err
-		}
-		names := []string{"run_id"}
-		return errors.Join(s.allowed(ctx, plan, plan.Runs, "SELECT", names), s.allowed(ctx, plan, plan.Runs, "INSERT", names), s.allowed(ctx, plan, plan.Runs, "UPDATE", names))
-	})
+			names := []string{"run_id"}
+			return errors.Join(s.allowed(ctx, plan, plan.Runs, "SELECT", names), s.allowed(ctx, plan, plan.Runs, "INSERT", names), s.allowed(ctx, plan, plan.Runs, "UPDATE", names))
+		},
+	}.Run(&checks, &plan, spec.Create)
 	return checks.List()
 }
 

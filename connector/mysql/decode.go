@@ -1,25 +1,25 @@
 package mysql
 
 import (
-	"math/big"
 	"strconv"
 	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
-	"github.com/apache/arrow-go/v18/arrow/decimal128"
 
 	"github.com/lume-data/lume/connector"
+	"github.com/lume-data/lume/connector/internal/notation"
 )
 
 // decoder appends a value that is not NULL, as the driver writes it, to an Arrow builder. A problem says why it cannot be held.
 type decoder func(b array.Builder, value []byte) (problem string)
 
 const (
-	problemForm = "has a value of another form than its type"
-	problemZero = "is a zero date, or has a zero in it, which no date can hold"
-	problemSpan = "is not a time of day: it is negative, or 24 hours and more"
-	problemBits = "has 64 bits, and the highest is set, which no int64 can hold"
+	problemForm   = "has a value of another form than its type"
+	problemDigits = "has more digits than its type tells, or another form"
+	problemZero   = "is a zero date, or has a zero in it, which no date can hold"
+	problemSpan   = "is not a time of day: it is negative, or 24 hours and more"
+	problemBits   = "has 64 bits, and the highest is set, which no int64 can hold"
 )
 
 // driverName is the driver's name of a type as information_schema writes it.
@@ -86,11 +86,12 @@ func decoderOf(name string, t connector.Type) decoder {
 		return decodeInt(64, func(b array.Builder, v int64) { b.(*array.Int64Builder).Append(v) })
 	case connector.TypeDecimal:
 		return func(b array.Builder, v []byte) string {
-			n, problem := parseDecimal(v, t.Precision, t.Scale)
-			if problem == "" {
-				b.(*array.Decimal128Builder).Append(n)
+			n, ok := notation.ParseDecimal(v, t.Precision, t.Scale)
+			if !ok {
+				return problemDigits
 			}
-			return problem
+			b.(*array.Decimal128Builder).Append(n)
+			return ""
 		}
 	case connector.TypeFloat32:
 		return func(b array.Builder, v []byte) string {
@@ -166,60 +167,6 @@ func decodeBits(b array.Builder, v []byte) string {
 	return ""
 }
 
-// parseDecimal reads [-]digits[.digits] as a decimal of a precision and scale, exactly.
-func parseDecimal(v []byte, precision, scale int) (decimal128.Num, string) {
-	const problem = "has more digits than its type tells"
-	negative := len(v) > 0 && v[0] == '-'
-	if negative {
-		v = v[1:]
-	}
-	var digits [64]byte
-	n, fraction := 0, -1
-	for _, c := range v {
-		switch {
-		case c == '.' && fraction < 0:
-			fraction = 0
-		case c < '0' || c > '9':
-			return decimal128.Num{}, problemForm
-		case n == 0 && c == '0' && fraction < 0: // leading
-		case n == len(digits):
-			return decimal128.Num{}, problem
-		default:
-			digits[n] = c
-			n++
-			if fraction >= 0 {
-				fraction++
-			}
-		}
-	}
-	for fraction = max(fraction, 0); fraction < scale && n < len(digits); fraction++ {
-		digits[n] = '0'
-		n++
-	}
-	for ; fraction > scale && n > 0 && digits[n-1] == '0'; fraction-- {
-		n--
-	}
-	significant := strings.TrimLeft(string(digits[:n]), "0")
-	if fraction != scale || len(significant) > precision {
-		return decimal128.Num{}, problem
-	}
-	var num decimal128.Num
-	if len(significant) <= 18 {
-		small := int64(0)
-		for i := range len(significant) {
-			small = small*10 + int64(significant[i]-'0')
-		}
-		num = decimal128.FromI64(small)
-	} else {
-		large, _ := new(big.Int).SetString(significant, 10)
-		num = decimal128.FromBigInt(large)
-	}
-	if negative {
-		num = num.Negate()
-	}
-	return num, ""
-}
-
 // two reads two digits.
 func two(v []byte) (int64, bool) {
 	if v[0] < '0' || v[0] > '9' || v[1] < '0' || v[1] > '9' {
@@ -246,7 +193,7 @@ func parseDate(v []byte) (int64, string) {
 	case month > 12 || day > 31:
 		return 0, problemForm
 	}
-	// The inverse of appendDate.
+	// The inverse of [notation.AppendDate].
 	if month <= 2 {
 		year--
 		month += 12
@@ -294,6 +241,6 @@ func decodeTimestamp(b array.Builder, v []byte) string {
 	if !ok {
 		return problemForm
 	}
-	b.(*array.TimestampBuilder).Append(arrow.Timestamp(day*dayMicros + micros))
+	b.(*array.TimestampBuilder).Append(arrow.Timestamp(day*notation.DayMicros + micros))
 	return ""
 }

@@ -5,16 +5,15 @@ import (
 	"encoding/hex"
 	"fmt"
 	"math"
-	"math/big"
 	"slices"
 	"strconv"
 	"unicode/utf8"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
-	"github.com/apache/arrow-go/v18/arrow/decimal128"
 
 	"github.com/lume-data/lume/connector"
+	"github.com/lume-data/lume/connector/internal/notation"
 	"github.com/lume-data/lume/connector/internal/sqlload"
 )
 
@@ -233,33 +232,9 @@ func decimalEncoder(t connector.Type, c native) (sqlload.Bind, bool) {
 			if unsigned && v.Sign() < 0 {
 				return dst, problemNegative
 			}
-			return appendDecimal(dst, v, scale), ""
+			return notation.AppendDecimal(dst, v, scale), ""
 		}
 	}, fits
-}
-
-// appendDecimal writes v / 10^scale with all its fractional digits.
-func appendDecimal(dst []byte, v decimal128.Num, scale int) []byte {
-	if v.Sign() < 0 {
-		dst, v = append(dst, '-'), v.Negate()
-	}
-	start := len(dst)
-	if v.HighBits() == 0 {
-		dst = strconv.AppendUint(dst, v.LowBits(), 10)
-	} else {
-		dst = new(big.Int).Abs(v.BigInt()).Append(dst, 10)
-	}
-	if scale == 0 {
-		return dst
-	}
-	for len(dst)-start <= scale {
-		dst = slices.Insert(dst, start, '0')
-	}
-	dst = append(dst, 0)
-	point := len(dst) - 1 - scale
-	copy(dst[point+1:], dst[point:])
-	dst[point] = '.'
-	return dst
 }
 
 func bindFloat32(arr arrow.Array) sqlload.Put {
@@ -280,11 +255,8 @@ func appendFloat(dst []byte, v float64) ([]byte, string) {
 	return strconv.AppendFloat(dst, v, 'g', -1, 64), ""
 }
 
-const (
-	dayMicros = 86_400_000_000
-	// The years of the server have four digits.
-	minDay, maxDay = -719_162, 2_932_896 // 0001-01-01, 9999-12-31
-)
+// The years of the server have four digits.
+const minDay, maxDay = -719_162, 2_932_896 // 0001-01-01, 9999-12-31
 
 // problemDay is a date outside of the years 1 to 9999.
 const problemDay = "is outside of the years 1 to 9999"
@@ -296,58 +268,22 @@ func bindDate(arr arrow.Array) sqlload.Put {
 		if day < minDay || day > maxDay {
 			return dst, problemDay
 		}
-		return appendDate(dst, day), ""
+		return notation.AppendDate(dst, day), ""
 	}
 }
 
 func bindTime(arr arrow.Array) sqlload.Put {
 	values := arr.(*array.Time64)
-	return func(dst []byte, i int) ([]byte, string) { return appendTime(dst, int64(values.Value(i))), "" }
+	return func(dst []byte, i int) ([]byte, string) { return notation.AppendTime(dst, int64(values.Value(i))), "" }
 }
 
 func bindTimestamp(arr arrow.Array) sqlload.Put {
 	values := arr.(*array.Timestamp)
 	return func(dst []byte, i int) ([]byte, string) {
-		micros := int64(values.Value(i))
-		day := micros / dayMicros
-		if micros%dayMicros < 0 {
-			day--
-		}
+		day, micros := notation.SplitMicros(int64(values.Value(i)))
 		if day < minDay || day > maxDay {
 			return dst, problemDay
 		}
-		return appendTime(append(appendDate(dst, day), ' '), micros-day*dayMicros), ""
+		return notation.AppendTime(append(notation.AppendDate(dst, day), ' '), micros), ""
 	}
 }
-
-// appendDate writes the date of a day since 1970-01-01, between minDay and maxDay, as 2024-02-29.
-func appendDate(dst []byte, day int64) []byte {
-	// Years that begin in March end with the leap day; see Howard Hinnant, "chrono-compatible low-level date algorithms".
-	shifted := day + 719_468
-	era := shifted / 146_097
-	dayOfEra := shifted - era*146_097
-	yearOfEra := (dayOfEra - dayOfEra/1460 + dayOfEra/36_524 - dayOfEra/146_096) / 365
-	dayOfYear := dayOfEra - (365*yearOfEra + yearOfEra/4 - yearOfEra/100)
-	march := (5*dayOfYear + 2) / 153
-	year, month := yearOfEra+era*400, march+3
-	if month > 12 {
-		year, month = year+1, month-12
-	}
-	dst = append(dst, byte('0'+year/1000), byte('0'+year/100%10), byte('0'+year/10%10), byte('0'+year%10), '-')
-	dst = append(appendTwo(dst, month), '-')
-	return appendTwo(dst, dayOfYear-(153*march+2)/5+1)
-}
-
-// appendTime writes microseconds of a day as 23:59:59.999999.
-func appendTime(dst []byte, micros int64) []byte {
-	seconds := micros / 1_000_000
-	dst = append(appendTwo(dst, seconds/3600), ':')
-	dst = append(appendTwo(dst, seconds/60%60), ':')
-	dst = append(appendTwo(dst, seconds%60), '.')
-	rest := micros % 1_000_000
-	dst = appendTwo(dst, rest/10_000)
-	dst = appendTwo(dst, rest/100%100)
-	return appendTwo(dst, rest%100)
-}
-
-func appendTwo(dst []byte, n int64) []byte { return append(dst, byte('0'+n/10), byte('0'+n%10)) }

@@ -29,7 +29,7 @@ func TestAServerThatTakesNoLoadDataLocalIsASourceAndSaysWhyItIsNoTarget(t *testi
 		for i := range target.Columns {
 			target.Columns[i].Key = true
 		}
-		failed := failedCheck(b.link.CheckTarget(t.Context(), target))
+		failed := loadtest.Failed(t, b.link.CheckTarget(t.Context(), target))
 		require.Equal(t, []string{"local_infile", "LOCAL_INFILE_DISABLED"}, []string{failed.Name, failed.Err.Reason})
 		require.Equal(t, connector.KindConflict, failed.Err.Kind)
 		require.Contains(t, failed.Err.Next, "local_infile = ON")

@@ -66,16 +66,13 @@ const (
  WHERE event_object_schema = ? AND event_object_table = ? AND event_manipulation = 'INSERT' AND action_timing = 'BEFORE'`
 )
 
-// tableNotFound is the reason of a missing table.
-const tableNotFound = "TABLE_NOT_FOUND"
-
 // lookup describes a table. A missing one, or one that the user may not see, is KindNotFound with reason TABLE_NOT_FOUND.
 func lookup(ctx context.Context, s *session, name sqlload.Table) (*table, error) {
 	t := &table{}
 	var kind, engine string
 	err := s.QueryRowContext(ctx, tableQuery, name.Schema, name.Name).Scan(&kind, &engine)
 	if err == sql.ErrNoRows {
-		return nil, &connector.Error{Kind: connector.KindNotFound, Reason: tableNotFound,
+		return nil, &connector.Error{Kind: connector.KindNotFound, Reason: sqlload.TableNotFound,
 			Message: "the table " + name.String() + " does not exist, or the user may not see it",
 			Next:    "create the table, set `create: true` on the flow's target, or check the name and its database",
 			Meta:    map[string]string{"table": name.String()}}
@@ -245,26 +242,20 @@ func (s *session) speak(plan sqlload.Plan) sqlload.Plan {
 
 // bindColumns matches the flow's columns with the table's by name. Errors name the column.
 func bindColumns(s *session, plan sqlload.Plan, t *table) ([]column, error) {
-	existing := make([]sqlload.Existing, len(t.columns))
-	for i, c := range t.columns {
-		existing[i] = sqlload.Existing{Name: c.name, Optional: c.optional || t.triggered, Computed: c.computed}
-	}
-	places, err := plan.Match(existing)
+	found, err := sqlload.Match(plan, t.columns, func(c native) sqlload.Existing {
+		return sqlload.Existing{Name: c.name, Optional: c.optional || t.triggered, Computed: c.computed}
+	})
 	if err != nil {
 		return nil, err
 	}
 	columns := make([]column, len(plan.Columns))
 	for i, c := range plan.Columns {
-		found := t.columns[places[i]]
-		encode, ok := encoder(c.Type, found, s.maxPacket)
+		encode, ok := encoder(c.Type, found[i], s.maxPacket)
 		if !ok {
-			return nil, plan.Mismatch(c, found.format)
+			return nil, plan.Mismatch(c, found[i].format)
 		}
 		key := plan.Mode == connector.Upsert && c.Key
-		columns[i] = column{Column: c, native: found, bind: encode, noNull: key || found.notNull && !t.triggered}
+		columns[i] = column{Column: c, native: found[i], bind: encode, noNull: key || found[i].notNull && !t.triggered}
 	}
 	return columns, nil
 }
-
-// checkKeys checks that an index keeps the keys unique.
-func checkKeys(plan sqlload.Plan, t *table) error { return plan.CheckKey(t.unique) }

@@ -9,76 +9,57 @@ import (
 	"github.com/lume-data/lume/connector/internal/sqlload/loadtest"
 )
 
-var modes = loadtest.Modes
-
-func TestRefusedRowsBecomeRejectsAndTheReasonStaysOnTheRightRow(t *testing.T) {
-	t.Parallel()
-	loadtest.Refusals(t, database, "CREATE TABLE refs (id int PRIMARY KEY); INSERT INTO refs VALUES (5)", []loadtest.Refusal{
-		{
-			Name: "check", Table: "id bigint PRIMARY KEY, v int, CONSTRAINT positive CHECK (v > 0)", Columns: []string{"id!", "int64", "v", "int32"},
-			Rows:   [][]any{{3, 1, 5}, {5, 2, -1}, {9, 3, 7}, {11, 4, 0}, {12, 5, nil}},
-			Reason: map[int64]connector.RefusedRow{5: {Message: "violates the check constraint positive"}, 11: {Message: "violates the check constraint positive"}},
+// refusals are tables that refuse rows.
+var refusals = []loadtest.Refusal{
+	{
+		Name: "check", Table: "id bigint PRIMARY KEY, v int, CONSTRAINT positive CHECK (v > 0)", Columns: []string{"id!", "int64", "v", "int32"},
+		Rows:   [][]any{{3, 1, 5}, {5, 2, -1}, {9, 3, 7}, {11, 4, 0}, {12, 5, nil}},
+		Reason: map[int64]connector.RefusedRow{5: {Message: "violates the check constraint positive"}, 11: {Message: "violates the check constraint positive"}},
+	},
+	{
+		Name: "not null", Table: "id bigint PRIMARY KEY, v int NOT NULL", Columns: []string{"id!", "int64", "v", "int32"},
+		Rows:   [][]any{{3, 1, nil}, {5, 2, 1}},
+		Reason: map[int64]connector.RefusedRow{3: {Column: "v", Message: "the column does not allow NULL"}},
+	},
+	{
+		Name: "text", Table: "id bigint PRIMARY KEY, v varchar(3), c char(3), m enum('1','b''c','2') ", Columns: []string{"id!", "int64", "v", "string", "c", "string", "m", "string"},
+		Rows: [][]any{{3, 1, "abc", "c", "1"}, {5, 2, "abcd", "c", "1"}, {9, 3, "ab\x00", "c", "b'c"}, {11, 4, "äöü", "c", nil}, {12, 5, "ab  ", "c", "1"}, {13, 6, "ab ", "c ", "1"}, {14, 7, "a", "c", "3"}},
+		Reason: map[int64]connector.RefusedRow{
+			5:  {Column: "v", Message: "is longer than the 3 characters of the column"},
+			12: {Column: "v", Message: "is longer than the 3 characters of the column"},
+			13: {Column: "c", Message: "ends with a blank, which a char column does not keep"},
+			14: {Column: "m", Message: "is not a member of the column's enum"},
 		},
-		{
-			Name: "not null", Table: "id bigint PRIMARY KEY, v int NOT NULL", Columns: []string{"id!", "int64", "v", "int32"},
-			Rows:   [][]any{{3, 1, nil}, {5, 2, 1}},
-			Reason: map[int64]connector.RefusedRow{3: {Column: "v", Message: "the column does not allow NULL"}},
+	},
+	{
+		Name: "latin1", Table: "id bigint PRIMARY KEY, v text CHARACTER SET latin1", Columns: []string{"id!", "int64", "v", "string"},
+		Rows:   [][]any{{3, 1, "äöü"}, {5, 2, "日本"}, {6, 3, "x"}},
+		Reason: map[int64]connector.RefusedRow{5: {Column: "v", Message: "has a character or value that the column cannot hold"}},
+	},
+	{
+		Name: "range", Table: "id bigint PRIMARY KEY, u int unsigned, d decimal(9,2) unsigned, t timestamp(6) NULL", Columns: []string{"id!", "int64", "u", "int32", "d", "decimal(7,2)", "t", "timestamptz"},
+		Rows: [][]any{{3, 1, 5, "1.00", "2024-01-01 00:00:00Z"}, {5, 2, -1, "1.00", nil}, {9, 3, 1, "-1.00", nil}, {11, 4, 1, "0.00", "1969-12-31 23:59:59Z"}, {12, 5, 1, "0.00", "9999-12-31 23:59:59Z"}},
+		Reason: map[int64]connector.RefusedRow{
+			5: {Column: "u", Message: "is negative, which an unsigned column cannot hold"}, 9: {Column: "d", Message: "is negative, which an unsigned column cannot hold"},
+			11: {Column: "t", Message: "is out of the column's range"}, 12: {Column: "t", Message: "is out of the column's range"},
 		},
-		{
-			Name: "text", Table: "id bigint PRIMARY KEY, v varchar(3), c char(3), m enum('1','b''c','2') ", Columns: []string{"id!", "int64", "v", "string", "c", "string", "m", "string"},
-			Rows: [][]any{{3, 1, "abc", "c", "1"}, {5, 2, "abcd", "c", "1"}, {9, 3, "ab\x00", "c", "b'c"}, {11, 4, "äöü", "c", nil}, {12, 5, "ab  ", "c", "1"}, {13, 6, "ab ", "c ", "1"}, {14, 7, "a", "c", "3"}},
-			Reason: map[int64]connector.RefusedRow{
-				5:  {Column: "v", Message: "is longer than the 3 characters of the column"},
-				12: {Column: "v", Message: "is longer than the 3 characters of the column"},
-				13: {Column: "c", Message: "ends with a blank, which a char column does not keep"},
-				14: {Column: "m", Message: "is not a member of the column's enum"},
-			},
-		},
-		{
-			Name: "latin1", Table: "id bigint PRIMARY KEY, v text CHARACTER SET latin1", Columns: []string{"id!", "int64", "v", "string"},
-			Rows:   [][]any{{3, 1, "äöü"}, {5, 2, "日本"}, {6, 3, "x"}},
-			Reason: map[int64]connector.RefusedRow{5: {Column: "v", Message: "has a character or value that the column cannot hold"}},
-		},
-		{
-			Name: "range", Table: "id bigint PRIMARY KEY, u int unsigned, d decimal(9,2) unsigned, t timestamp(6) NULL", Columns: []string{"id!", "int64", "u", "int32", "d", "decimal(7,2)", "t", "timestamptz"},
-			Rows: [][]any{{3, 1, 5, "1.00", "2024-01-01 00:00:00Z"}, {5, 2, -1, "1.00", nil}, {9, 3, 1, "-1.00", nil}, {11, 4, 1, "0.00", "1969-12-31 23:59:59Z"}, {12, 5, 1, "0.00", "9999-12-31 23:59:59Z"}},
-			Reason: map[int64]connector.RefusedRow{
-				5: {Column: "u", Message: "is negative, which an unsigned column cannot hold"}, 9: {Column: "d", Message: "is negative, which an unsigned column cannot hold"},
-				11: {Column: "t", Message: "is out of the column's range"}, 12: {Column: "t", Message: "is out of the column's range"},
-			},
-		},
-		{
-			Name: "unique in the batch", Unsaid: connector.Upsert, Table: "id bigint PRIMARY KEY, v int, UNIQUE one (v)", Columns: []string{"id!", "int64", "v", "int32"},
-			Rows:   [][]any{{3, 1, 5}, {5, 2, 6}, {9, 3, 5}, {11, 4, 5}, {12, 5, 7}},
-			Reason: map[int64]connector.RefusedRow{9: {Message: "violates the unique key one"}, 11: {Message: "violates the unique key one"}},
-		},
-		{
-			Name: "foreign key", Table: "id bigint PRIMARY KEY, v int, CONSTRAINT known FOREIGN KEY (v) REFERENCES refs (id)", Columns: []string{"id!", "int64", "v", "int32"},
-			Rows:   [][]any{{3, 1, 5}, {5, 2, 6}, {9, 3, 5}, {12, 4, nil}},
-			Reason: map[int64]connector.RefusedRow{5: {Message: "violates the foreign key known"}},
-		},
-		{
-			Name: "trigger", Table: "id bigint PRIMARY KEY, v int", Columns: []string{"id!", "int64", "v", "int32"},
-			Then:   "CREATE TRIGGER no13 BEFORE INSERT ON t FOR EACH ROW BEGIN IF NEW.v = 13 THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'secret 13'; END IF; END",
-			Rows:   [][]any{{3, 1, 13}, {5, 2, 1}},
-			Reason: map[int64]connector.RefusedRow{3: {Message: "a trigger of the table raised an error"}},
-		},
-	})
-}
-
-func TestManyRefusedRowsAmongManyAreFoundExactly(t *testing.T) {
-	t.Parallel()
-	loadtest.ManyRefusals(t, database)
-}
-
-func TestARowMayReferToALaterRowOfItsBatch(t *testing.T) {
-	t.Parallel()
-	loadtest.LaterRows(t, database)
-}
-
-func TestTheErrorOfRefuseEndsTheLoadAndRollsBack(t *testing.T) {
-	t.Parallel()
-	loadtest.SpentBudget(t, database)
+	},
+	{
+		Name: "unique in the batch", Unsaid: connector.Upsert, Table: "id bigint PRIMARY KEY, v int, UNIQUE one (v)", Columns: []string{"id!", "int64", "v", "int32"},
+		Rows:   [][]any{{3, 1, 5}, {5, 2, 6}, {9, 3, 5}, {11, 4, 5}, {12, 5, 7}},
+		Reason: map[int64]connector.RefusedRow{9: {Message: "violates the unique key one"}, 11: {Message: "violates the unique key one"}},
+	},
+	{
+		Name: "foreign key", Table: "id bigint PRIMARY KEY, v int, CONSTRAINT known FOREIGN KEY (v) REFERENCES refs (id)", Columns: []string{"id!", "int64", "v", "int32"},
+		Rows:   [][]any{{3, 1, 5}, {5, 2, 6}, {9, 3, 5}, {12, 4, nil}},
+		Reason: map[int64]connector.RefusedRow{5: {Message: "violates the foreign key known"}},
+	},
+	{
+		Name: "trigger", Table: "id bigint PRIMARY KEY, v int", Columns: []string{"id!", "int64", "v", "int32"},
+		Then:   "CREATE TRIGGER no13 BEFORE INSERT ON t FOR EACH ROW BEGIN IF NEW.v = 13 THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'secret 13'; END IF; END",
+		Rows:   [][]any{{3, 1, 13}, {5, 2, 1}},
+		Reason: map[int64]connector.RefusedRow{3: {Message: "a trigger of the table raised an error"}},
+	},
 }
 
 func TestErrorsThatAreNoRowsFaultAreNeverBisected(t *testing.T) {
@@ -119,7 +100,7 @@ func TestErrorsThatAreNoRowsFaultAreNeverBisected(t *testing.T) {
 			e := coded(t, err, c.reason)
 			require.NotEmpty(t, e.Next)
 			require.Empty(t, l.Refused)
-			require.Equal(t, c.reason, failedCheck(link.CheckTarget(t.Context(), l.Target)).Err.Reason)
+			require.Equal(t, c.reason, loadtest.Failed(t, link.CheckTarget(t.Context(), l.Target)).Err.Reason)
 		})
 	}
 }
@@ -132,19 +113,10 @@ func TestAUserWhoMayNotCreateATableIsToldSo(t *testing.T) {
 	b.atEnd("DROP USER '" + user + "'@'%'")
 	link := connect(t, b.server, map[string]any{"user": user, "password": "pw"})
 	target := spec(connector.Append, "t", loadtest.Columns(t, "v", "int32"))
-	failed := failedCheck(link.CheckTarget(t.Context(), target))
+	failed := loadtest.Failed(t, link.CheckTarget(t.Context(), target))
 	require.Equal(t, "table", failed.Name)
 	require.Equal(t, "PERMISSION_DENIED", failed.Err.Reason)
 	target.Table = "no_such_database.t"
-	require.Equal(t, "DATABASE_NOT_FOUND", failedCheck(b.link.CheckTarget(t.Context(), target)).Err.Reason)
+	require.Equal(t, "DATABASE_NOT_FOUND", loadtest.Failed(t, b.link.CheckTarget(t.Context(), target)).Err.Reason)
 	require.Equal(t, "0", b.text("SELECT count(*) FROM information_schema.tables WHERE table_schema = database()"))
-}
-
-func failedCheck(checks []connector.Check) connector.Check {
-	for _, c := range checks {
-		if c.Status == connector.CheckFailed {
-			return c
-		}
-	}
-	return connector.Check{Err: &connector.Error{}}
 }

@@ -3,7 +3,6 @@ package mysql_test
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"log/slog"
 	"testing"
@@ -14,6 +13,12 @@ import (
 	"github.com/lume-data/lume/connector/internal/sqlload/loadtest"
 	"github.com/lume-data/lume/connector/mysql"
 	"github.com/lume-data/lume/test/server"
+)
+
+var (
+	spec  = loadtest.Spec
+	modes = loadtest.Modes
+	coded = loadtest.Coded
 )
 
 // bundle is a database, a connector to it, and sessions to look at what is there.
@@ -41,6 +46,13 @@ func openDB(t testing.TB, m *server.MySQL) *sql.DB {
 // connect opens a connector to a database; settings override.
 func connect(t testing.TB, m *server.MySQL, override map[string]any) *mysql.Connector {
 	t.Helper()
+	link, err := open(t, m, override)
+	require.NoError(t, err)
+	return link.(*mysql.Connector)
+}
+
+func open(t testing.TB, m *server.MySQL, override map[string]any) (connector.Connector, error) {
+	t.Helper()
 	settings := map[string]any{"host": m.Host, "port": float64(m.Port), "database": m.Database, "user": m.User, "sslmode": "disable"}
 	password := m.Password
 	for name, value := range override {
@@ -52,16 +64,17 @@ func connect(t testing.TB, m *server.MySQL, override map[string]any) *mysql.Conn
 	}
 	link, err := connector.NewRegistry(mysql.Definition()).Open(t.Context(), connector.Env{Log: slog.New(slog.DiscardHandler)},
 		"mysql", settings, map[string]connector.Secret{"password": connector.NewSecret(password)})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, link.Close()) })
-	return link.(*mysql.Connector)
+	if err == nil {
+		t.Cleanup(func() { require.NoError(t, link.Close()) })
+	}
+	return link, err
 }
 
 // database is a fresh database for the tests that SQL targets share.
 func database(t *testing.T) loadtest.Database {
 	t.Helper()
 	b := setup(t)
-	return loadtest.Database{Link: b.link, Exec: b.exec, Sessions: func() int { return len(b.sessions()) }, Kill: func() {
+	return loadtest.Database{Link: b.link, Exec: b.exec, Text: func(query string) string { return b.text(query) }, Sessions: func() int { return len(b.sessions()) }, Kill: func() {
 		for _, id := range b.sessions() {
 			b.exec(fmt.Sprintf("KILL %d", id))
 		}
@@ -70,17 +83,13 @@ func database(t *testing.T) loadtest.Database {
 
 func (b *bundle) exec(statements string) {
 	b.t.Helper()
-	_, err := b.db.ExecContext(b.t.Context(), statements)
+	// A test that has ended still cleans up.
+	_, err := b.db.ExecContext(context.WithoutCancel(b.t.Context()), statements)
 	require.NoError(b.t, err, statements)
 }
 
 // atEnd runs statements when the test has ended.
-func (b *bundle) atEnd(statements string) {
-	b.t.Cleanup(func() {
-		_, err := b.db.ExecContext(context.Background(), statements)
-		require.NoError(b.t, err, statements)
-	})
-}
+func (b *bundle) atEnd(statements string) { b.t.Cleanup(func() { b.exec(statements) }) }
 
 // text returns the one value of a query as text.
 func (b *bundle) text(query string, args ...any) string {
@@ -95,16 +104,5 @@ func (b *bundle) text(query string, args ...any) string {
 
 func (b *bundle) load(l *loadtest.Load) connector.Outcome {
 	b.t.Helper()
-	out, err := b.link.Load(b.t.Context(), l.Load)
-	require.NoError(b.t, err, "%v", errors.Unwrap(err))
-	return out
-}
-
-// coded requires a connector's error with a reason.
-func coded(t testing.TB, err error, reason string) *connector.Error {
-	t.Helper()
-	var e *connector.Error
-	require.ErrorAs(t, err, &e)
-	require.Equal(t, reason, e.Reason, "%v: %v", e, e.Cause)
-	return e
+	return l.Run(b.t, b.link)
 }

@@ -74,17 +74,16 @@ func (s *suite) rejects(t *testing.T, spec connector.TargetSpec, runID string) (
 
 func (s *suite) fill(t *testing.T, columns []connector.Column, rows []connectortest.Row) string {
 	t.Helper()
-	spec := s.place(t)
-	spec.Name, spec.Mode, spec.Create, spec.Columns = "main", connector.Append, true, columns
-	connectortest.Fill(t, connect(t, s.server, nil), spec, rows)
-	return spec.Table
+	return connectortest.FillTable(t, connect(t, s.server, nil), s.place(t), columns, rows)
 }
+
+func quote(name string) string { return "`" + strings.ReplaceAll(name, "`", "``") + "`" }
 
 // names selects columns. An instant is kept as a DATETIME in UTC, which has no zone to show.
 func names(columns []connector.Column) string {
 	list := make([]string, len(columns))
 	for i, c := range columns {
-		list[i] = "`" + strings.ReplaceAll(c.Name, "`", "``") + "`"
+		list[i] = quote(c.Name)
 		if c.Type.Name == connector.TypeTimestampTZ {
 			list[i] = "concat(" + list[i] + ", 'Z') AS " + list[i]
 		}
@@ -135,7 +134,7 @@ func TestChecksSuite(t *testing.T) {
 	with := func(name string, value any) func(*testing.T) (connector.Connector, error) {
 		return func(t *testing.T) (connector.Connector, error) {
 			t.Helper()
-			return connect(t, s.server, map[string]any{"password": connectortest.Canary, name: value}), nil
+			return connect(t, s.server, map[string]any{"password": connectortest.Canary + `'\ %20`, name: value}), nil
 		}
 	}
 	missingDatabase := func(t *testing.T) (connector.Connector, error) {
@@ -144,6 +143,15 @@ func TestChecksSuite(t *testing.T) {
 	}
 	connectortest.Checks(t, connectortest.ChecksHarness{
 		Open: func(t *testing.T) connector.Connector { return connect(t, s.server, nil) },
+		Set: func(t *testing.T, field string, value any) (connector.Connector, error) {
+			t.Helper()
+			settings := map[string]any{"sslmode": "verify-full"}
+			settings[field] = value
+			return open(t, s.server, settings)
+		},
+		Refused: map[string]any{
+			"host": "/var/run/mysqld.sock", "port": float64(70000), "sslmode": "prefer", "ca_certificate": "not PEM", "client_certificate": "not PEM",
+		},
 		Broken: []connectortest.Broken{
 			{Name: "UnknownHost", Open: with("host", "no-such-host.invalid"), Check: "connect", Reason: "CONNECTION_FAILED", Kind: connector.KindUnavailable},
 			{Name: "NobodyListens", Open: with("port", float64(1)), Check: "connect", Reason: "CONNECTION_FAILED", Kind: connector.KindUnavailable},

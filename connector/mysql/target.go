@@ -2,7 +2,6 @@ package mysql
 
 import (
 	"context"
-	"errors"
 	"strconv"
 
 	"github.com/lume-data/lume/connector"
@@ -22,8 +21,8 @@ type loader struct {
 	table    *table
 	columns  []column
 	refusals *sqlload.Refusals
-	// sent is the most rows that were reported as progress.
-	sent int64
+	// progress reports rows sent.
+	progress func(sent int64)
 }
 
 // Load implements connector.Target.
@@ -37,7 +36,7 @@ func (c *Connector) Load(ctx context.Context, load connector.Load) (connector.Ou
 		return connector.Outcome{}, err
 	}
 	defer s.close(ctx)
-	l := &loader{session: s, load: load, plan: s.speak(plan), refusals: sqlload.NewRefusals(load)}
+	l := &loader{session: s, load: load, plan: s.speak(plan), refusals: sqlload.NewRefusals(load), progress: sqlload.Progress(load)}
 	if out, decided, err := readMarker(ctx, s, l.plan, load.RunID, load.Target.Name, load.Fence); err != nil || decided {
 		return out, err
 	}
@@ -54,11 +53,7 @@ func (c *Connector) Load(ctx context.Context, load connector.Load) (connector.Ou
 		return connector.Outcome{}, err
 	}
 	out, err := l.run(ctx)
-	var lost *commitLost
-	if errors.As(err, &lost) {
-		return c.recover(ctx, l, lost)
-	}
-	return out, err
+	return sqlload.Recover(ctx, out, err, recoverTimeout, func(ctx context.Context) (connector.Outcome, bool, error) { return c.commitOutcome(ctx, l) })
 }
 
 func localInfileDisabled() error {
@@ -75,10 +70,8 @@ func (l *loader) describe(ctx context.Context) error {
 	if l.columns, err = bindColumns(l.session, l.plan, t); err != nil {
 		return err
 	}
-	if l.plan.Mode == connector.Upsert {
-		if err := checkKeys(l.plan, t); err != nil {
-			return err
-		}
+	if err := l.plan.CheckKey(t.unique); err != nil {
+		return err
 	}
 	if _, err := lookup(ctx, l.session, l.plan.Runs); err != nil {
 		return err
@@ -112,19 +105,14 @@ func (l *loader) run(ctx context.Context) (connector.Outcome, error) {
 	if err != nil {
 		return connector.Outcome{}, err
 	}
-	changed, err := l.exec(ctx, l.plan.CommitMarker(), string(receipt), l.load.RunID, l.load.Target.Name, l.load.Fence)
-	if err != nil {
-		return connector.Outcome{}, coded(ctx, err)
-	}
-	if changed != 1 {
-		return connector.Outcome{}, &connector.Error{Kind: connector.KindConflict, Reason: "MARKER_BROKEN",
-			Message: "the run's marker was changed while it was loaded", Next: "rows of " + sqlload.RunsTable + " must not be changed by hand"}
+	if err := l.plan.Finish(l.load, receipt, l.execute(ctx)); err != nil {
+		return connector.Outcome{}, err
 	}
 	if _, err := l.exec(ctx, "COMMIT"); err != nil {
 		if errorNumber(err) != 0 && l.alive() {
 			return connector.Outcome{}, coded(ctx, err)
 		}
-		return connector.Outcome{}, &commitLost{cause: err}
+		return connector.Outcome{}, &sqlload.CommitLost{Cause: err}
 	}
 	return connector.Outcome{Committed: true, Receipt: receipt}, nil
 }
@@ -203,13 +191,5 @@ func (l *loader) saved(try sqlload.Try) sqlload.Try {
 		}
 		_, err = l.exec(ctx, "RELEASE SAVEPOINT lume")
 		return a, coded(ctx, err)
-	}
-}
-
-// progress reports rows sent; ranges that are tried again count once.
-func (l *loader) progress(sent int64) {
-	if sent > l.sent && l.load.Progress != nil {
-		l.sent = sent
-		l.load.Progress(sent)
 	}
 }

@@ -71,7 +71,6 @@ func (c *Connector) CheckTarget(ctx context.Context, spec connector.TargetSpec) 
 	var checks connector.Checks
 	var conn *pgx.Conn
 	var plan sqlload.Plan
-	var t *table
 	checks.Run("connect", func() (err error) {
 		conn, err = c.connect(ctx, checkApplication)
 		return err
@@ -83,45 +82,24 @@ func (c *Connector) CheckTarget(ctx context.Context, spec connector.TargetSpec) 
 		plan, err = planFor(ctx, conn, spec)
 		return err
 	})
-	checks.Run("table", func() (err error) {
-		t, err = lookup(ctx, conn, plan.Target)
-		var e *connector.Error
-		if spec.Create && errors.As(err, &e) && e.Reason == tableNotFound {
-			return checkSchema(ctx, conn, plan.Target)
-		}
-		return err
-	})
-	checks.Run("columns", func() error {
-		if t == nil {
-			return nil
-		}
-		_, err := bindColumns(plan, t)
-		return err
-	})
-	checks.Run("key", func() error {
-		if t == nil || plan.Mode != connector.Upsert {
-			return nil
-		}
-		return checkKeys(plan, t)
-	})
-	checks.Run("permissions", func() error {
-		if t == nil {
-			return nil
-		}
-		return checkPrivileges(ctx, conn, plan)
-	})
-	checks.Run("rejects", func() error {
-		if found, err := exists(ctx, conn, plan.Rejects); err != nil || found {
-			return errors.Join(err, checkRejects(ctx, conn, plan))
-		}
-		return checkSchema(ctx, conn, plan.Rejects)
-	})
-	checks.Run("marker", func() error {
-		if found, err := exists(ctx, conn, plan.Runs); err != nil || found {
-			return errors.Join(err, checkPrivilege(ctx, conn, plan.Runs, "SELECT", "INSERT", "UPDATE"))
-		}
-		return checkSchema(ctx, conn, plan.Runs)
-	})
+	sqlload.Inspection[table]{
+		Lookup: func() (*table, error) { return lookup(ctx, conn, plan.Target) },
+		Bind: func(t *table) error {
+			_, err := bindColumns(plan, t)
+			return err
+		},
+		Unique: func(t *table) [][]string { return t.unique },
+		Permissions: func(t *table) error {
+			if t == nil {
+				return nil
+			}
+			return checkPrivileges(ctx, conn, plan)
+		},
+		Exists:    func(t sqlload.Table) (bool, error) { return exists(ctx, conn, t) },
+		Creatable: func(t sqlload.Table) error { return checkSchema(ctx, conn, t) },
+		Rejects:   func() error { return checkRejects(ctx, conn, plan) },
+		Marker:    func() error { return checkPrivilege(ctx, conn, plan.Runs, "SELECT", "INSERT", "UPDATE") },
+	}.Run(&checks, &plan, spec.Create)
 	return checks.List()
 }
 
@@ -201,28 +179,22 @@ func checkPrivilege(ctx context.Context, conn *pgx.Conn, t sqlload.Table, privil
 
 // bindColumns matches the flow's columns with the table's by name. Errors name the column.
 func bindColumns(plan sqlload.Plan, t *table) ([]column, error) {
-	existing := make([]sqlload.Existing, len(t.columns))
-	for i, c := range t.columns {
-		existing[i] = sqlload.Existing{Name: c.name, Optional: c.optional || t.triggered, Computed: c.computed}
-	}
-	places, err := plan.Match(existing)
+	found, err := sqlload.Match(plan, t.columns, func(c native) sqlload.Existing {
+		return sqlload.Existing{Name: c.name, Optional: c.optional || t.triggered, Computed: c.computed}
+	})
 	if err != nil {
 		return nil, err
 	}
 	columns := make([]column, len(plan.Columns))
 	for i, c := range plan.Columns {
-		found := t.columns[places[i]]
-		encode, ok := encoder(c.Type, found)
+		encode, ok := encoder(c.Type, found[i])
 		if !ok {
-			return nil, plan.Mismatch(c, found.format)
+			return nil, plan.Mismatch(c, found[i].format)
 		}
-		columns[i] = column{Column: c, native: found, bind: encode, noNull: found.notNull && !t.triggered}
+		columns[i] = column{Column: c, native: found[i], bind: encode, noNull: found[i].notNull && !t.triggered}
 	}
 	return columns, nil
 }
-
-// checkKeys checks that an index keeps the keys unique.
-func checkKeys(plan sqlload.Plan, t *table) error { return plan.CheckKey(t.unique) }
 
 // rejectTypes are the types that columns of a rejects table may have.
 var rejectTypes = [][]uint32{

@@ -85,16 +85,13 @@ const deferrableQuery = `
 SELECT n.nspname::text, c.conname::text FROM pg_constraint c JOIN pg_namespace n ON n.oid = c.connamespace
  WHERE c.conrelid = $1 AND c.condeferrable ORDER BY c.conname`
 
-// tableNotFound is the reason of a missing table.
-const tableNotFound = "TABLE_NOT_FOUND"
-
 // lookup describes a table. A missing one is KindNotFound with reason TABLE_NOT_FOUND.
 func lookup(ctx context.Context, conn *pgx.Conn, name sqlload.Table) (*table, error) {
 	t := &table{}
 	var kind string
 	err := conn.QueryRow(ctx, tableQuery, name.Schema, name.Name).Scan(&t.oid, &kind, &t.triggered)
 	if err == pgx.ErrNoRows {
-		return nil, &connector.Error{Kind: connector.KindNotFound, Reason: tableNotFound,
+		return nil, &connector.Error{Kind: connector.KindNotFound, Reason: sqlload.TableNotFound,
 			Message: "the table " + name.String() + " does not exist",
 			Next:    "create the table, set `create: true` on the flow's target, or check the name and its schema",
 			Meta:    map[string]string{"table": name.String()}}

@@ -12,75 +12,62 @@ import (
 	"github.com/lume-data/lume/connector/internal/sqlload/loadtest"
 )
 
-func TestRefusedRowsBecomeRejectsAndTheReasonStaysOnTheRightRow(t *testing.T) {
-	t.Parallel()
-	loadtest.Refusals(t, database, `CREATE TABLE refs (id int PRIMARY KEY); INSERT INTO refs VALUES (5);
-		CREATE TYPE mood AS ENUM ('ok'); CREATE DOMAIN small AS int CHECK (VALUE < 5);
-		CREATE FUNCTION no13() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.v = 13 THEN RAISE EXCEPTION 'secret %', NEW.v; END IF; RETURN NEW; END $$`, []loadtest.Refusal{
-		{
-			Name: "check", Table: "id bigint PRIMARY KEY, v int CONSTRAINT positive CHECK (v > 0)", Columns: []string{"id!", "int64", "v", "int32"},
-			Rows:   [][]any{{3, 1, 5}, {5, 2, -1}, {9, 3, 7}, {11, 4, 0}, {12, 5, nil}},
-			Reason: map[int64]connector.RefusedRow{5: {Message: "violates the check constraint positive"}, 11: {Message: "violates the check constraint positive"}},
-		},
-		{
-			Name: "not null", Table: "id bigint PRIMARY KEY, v int NOT NULL", Columns: []string{"id!", "int64", "v", "int32"},
-			Rows:   [][]any{{3, 1, nil}, {5, 2, 1}},
-			Reason: map[int64]connector.RefusedRow{3: {Column: "v", Message: "the column does not allow NULL"}},
-		},
-		{
-			Name: "text", Table: "id bigint PRIMARY KEY, v varchar(3)", Columns: []string{"id!", "int64", "v", "string"},
-			Rows: [][]any{{3, 1, "abc"}, {5, 2, "abcd"}, {9, 3, "ab\x00"}, {11, 4, "äöü"}, {12, 5, "ab  "}},
-			Reason: map[int64]connector.RefusedRow{
-				5:  {Column: "v", Message: "is longer than the 3 characters of the column"},
-				9:  {Column: "v", Message: "has a NUL character, which the target cannot hold"},
-				12: {Column: "v", Message: "is longer than the 3 characters of the column"},
-			},
-		},
-		{
-			Name: "unique in the batch", Table: "id bigint PRIMARY KEY, v int UNIQUE", Columns: []string{"id!", "int64", "v", "int32"},
-			Rows:   [][]any{{3, 1, 5}, {5, 2, 6}, {9, 3, 5}, {11, 4, 5}, {12, 5, 7}},
-			Reason: map[int64]connector.RefusedRow{9: {Message: "violates the unique constraint t_v_key"}, 11: {Message: "violates the unique constraint t_v_key"}},
-		},
-		{
-			Name: "deferred unique", Table: "id bigint PRIMARY KEY, v int CONSTRAINT late UNIQUE DEFERRABLE INITIALLY DEFERRED", Columns: []string{"id!", "int64", "v", "int32"},
-			Rows:   [][]any{{3, 1, 5}, {5, 2, 6}, {9, 3, 5}},
-			Reason: map[int64]connector.RefusedRow{9: {Message: "violates the unique constraint late"}},
-		},
-		{
-			Name: "foreign key", Table: "id bigint PRIMARY KEY, v int CONSTRAINT known REFERENCES refs DEFERRABLE INITIALLY DEFERRED", Columns: []string{"id!", "int64", "v", "int32"},
-			Rows:   [][]any{{3, 1, 5}, {5, 2, 6}, {9, 3, 5}, {12, 4, nil}},
-			Reason: map[int64]connector.RefusedRow{5: {Message: "violates the foreign key known"}},
-		},
-		{
-			Name: "domain and enum", Table: "id bigint PRIMARY KEY, v mood, w small", Columns: []string{"id!", "int64", "v", "string", "w", "int32"},
-			Rows: [][]any{{3, 1, "ok", 1}, {5, 2, "bad", 1}, {9, 3, "ok", 9}},
-			Reason: map[int64]connector.RefusedRow{
-				5: {Column: "v", Message: "is not a value of the column's type"},
-				9: {Column: "w", Message: "violates the check constraint small_check"},
-			},
-		},
-		{
-			Name: "trigger", Table: "id bigint PRIMARY KEY, v int", Columns: []string{"id!", "int64", "v", "int32"},
-			Then:   "CREATE TRIGGER no13 BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION no13()",
-			Rows:   [][]any{{3, 1, 13}, {5, 2, 1}},
-			Reason: map[int64]connector.RefusedRow{3: {Message: "a trigger of the table raised an exception"}},
-		},
-	})
-}
+// beforeRefusals makes what the tables of refusals, and some of those that values fit, are made of.
+const beforeRefusals = `CREATE TABLE refs (id int PRIMARY KEY); INSERT INTO refs VALUES (5);
+	CREATE TYPE mood AS ENUM ('ok'); CREATE DOMAIN small AS int CHECK (VALUE < 5);
+	CREATE DOMAIN short AS varchar(4); CREATE DOMAIN code AS short CHECK (VALUE <> 'zzz');
+	CREATE FUNCTION no13() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.v = 13 THEN RAISE EXCEPTION 'secret %', NEW.v; END IF; RETURN NEW; END $$`
 
-func TestManyRefusedRowsAmongManyAreFoundExactly(t *testing.T) {
-	t.Parallel()
-	loadtest.ManyRefusals(t, database)
-}
-
-func TestARowMayReferToALaterRowOfItsBatch(t *testing.T) {
-	t.Parallel()
-	loadtest.LaterRows(t, database)
-}
-
-func TestTheErrorOfRefuseEndsTheLoadAndRollsBack(t *testing.T) {
-	t.Parallel()
-	loadtest.SpentBudget(t, database)
+// refusals are tables that refuse rows.
+var refusals = []loadtest.Refusal{
+	{
+		Name: "check", Table: "id bigint PRIMARY KEY, v int CONSTRAINT positive CHECK (v > 0)", Columns: []string{"id!", "int64", "v", "int32"},
+		Rows:   [][]any{{3, 1, 5}, {5, 2, -1}, {9, 3, 7}, {11, 4, 0}, {12, 5, nil}},
+		Reason: map[int64]connector.RefusedRow{5: {Message: "violates the check constraint positive"}, 11: {Message: "violates the check constraint positive"}},
+	},
+	{
+		Name: "not null", Table: "id bigint PRIMARY KEY, v int NOT NULL", Columns: []string{"id!", "int64", "v", "int32"},
+		Rows:   [][]any{{3, 1, nil}, {5, 2, 1}},
+		Reason: map[int64]connector.RefusedRow{3: {Column: "v", Message: "the column does not allow NULL"}},
+	},
+	{
+		Name: "text", Table: "id bigint PRIMARY KEY, v varchar(3)", Columns: []string{"id!", "int64", "v", "string"},
+		Rows: [][]any{{3, 1, "abc"}, {5, 2, "abcd"}, {9, 3, "ab\x00"}, {11, 4, "äöü"}, {12, 5, "ab  "}},
+		Reason: map[int64]connector.RefusedRow{
+			5:  {Column: "v", Message: "is longer than the 3 characters of the column"},
+			9:  {Column: "v", Message: "has a NUL character, which the target cannot hold"},
+			12: {Column: "v", Message: "is longer than the 3 characters of the column"},
+		},
+	},
+	{
+		Name: "unique in the batch", Table: "id bigint PRIMARY KEY, v int UNIQUE", Columns: []string{"id!", "int64", "v", "int32"},
+		Rows:   [][]any{{3, 1, 5}, {5, 2, 6}, {9, 3, 5}, {11, 4, 5}, {12, 5, 7}},
+		Reason: map[int64]connector.RefusedRow{9: {Message: "violates the unique constraint t_v_key"}, 11: {Message: "violates the unique constraint t_v_key"}},
+	},
+	{
+		Name: "deferred unique", Table: "id bigint PRIMARY KEY, v int CONSTRAINT late UNIQUE DEFERRABLE INITIALLY DEFERRED", Columns: []string{"id!", "int64", "v", "int32"},
+		Rows:   [][]any{{3, 1, 5}, {5, 2, 6}, {9, 3, 5}},
+		Reason: map[int64]connector.RefusedRow{9: {Message: "violates the unique constraint late"}},
+	},
+	{
+		Name: "foreign key", Table: "id bigint PRIMARY KEY, v int CONSTRAINT known REFERENCES refs DEFERRABLE INITIALLY DEFERRED", Columns: []string{"id!", "int64", "v", "int32"},
+		Rows:   [][]any{{3, 1, 5}, {5, 2, 6}, {9, 3, 5}, {12, 4, nil}},
+		Reason: map[int64]connector.RefusedRow{5: {Message: "violates the foreign key known"}},
+	},
+	{
+		Name: "domain and enum", Table: "id bigint PRIMARY KEY, v mood, w small", Columns: []string{"id!", "int64", "v", "string", "w", "int32"},
+		Rows: [][]any{{3, 1, "ok", 1}, {5, 2, "bad", 1}, {9, 3, "ok", 9}},
+		Reason: map[int64]connector.RefusedRow{
+			5: {Column: "v", Message: "is not a value of the column's type"},
+			9: {Column: "w", Message: "violates the check constraint small_check"},
+		},
+	},
+	{
+		Name: "trigger", Table: "id bigint PRIMARY KEY, v int", Columns: []string{"id!", "int64", "v", "int32"},
+		Then:   "CREATE TRIGGER no13 BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION no13()",
+		Rows:   [][]any{{3, 1, 13}, {5, 2, 1}},
+		Reason: map[int64]connector.RefusedRow{3: {Message: "a trigger of the table raised an exception"}},
+	},
 }
 
 func TestErrorsThatAreNoRowsFaultAreNeverBisected(t *testing.T) {
@@ -114,7 +101,7 @@ func TestErrorsThatAreNoRowsFaultAreNeverBisected(t *testing.T) {
 			e := coded(t, err, c.reason)
 			require.NotEmpty(t, e.Next)
 			require.Empty(t, l.Refused)
-			require.Equal(t, c.reason, failedCheck(link.CheckTarget(t.Context(), l.Target)).Err.Reason)
+			require.Equal(t, c.reason, loadtest.Failed(t, link.CheckTarget(t.Context(), l.Target)).Err.Reason)
 		})
 	}
 }

@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/lume-data/lume/connector"
@@ -48,50 +47,11 @@ func (c *Connector) Settle(ctx context.Context, settlement connector.Settlement)
 	return sqlload.Settled(readMarker(ctx, conn, plan, settlement.RunID, settlement.Target.Name, settlement.Fence))
 }
 
-// commitLost is a COMMIT without an answer.
-type commitLost struct {
-	pid   uint32
-	cause error
-}
+// recoverTimeout is how long a lost commit is asked about.
+const recoverTimeout = 30 * time.Second
 
-func (e *commitLost) Error() string { return "the answer to COMMIT was lost" }
-
-func (e *commitLost) Unwrap() error { return e.cause }
-
-const (
-	recoverTimeout = 30 * time.Second
-	recoverPause   = 100 * time.Millisecond
-)
-
-// recover finds out whether a load whose COMMIT got no answer has committed. It goes on after ctx has ended: the answer
-// decides what the run may say.
-func (c *Connector) recover(ctx context.Context, l *loader, lost *commitLost) (connector.Outcome, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recoverTimeout)
-	defer cancel()
-	for {
-		out, found, err := c.commitOutcome(ctx, l, lost.pid)
-		switch {
-		case err == nil && !found:
-			return out, &connector.Error{Kind: connector.KindUnavailable, Reason: "COMMIT_LOST",
-				Message: "the connection was lost before the commit; the load was rolled back", Cause: lost}
-		case err == nil || !retryable(err):
-			return out, err
-		}
-		select {
-		case <-ctx.Done():
-			return connector.Outcome{}, &connector.Error{Kind: connector.KindUnavailable, Reason: "COMMIT_UNKNOWN",
-				Message: "the server did not answer the commit, and could not be asked again", Cause: lost}
-		case <-time.After(recoverPause):
-		}
-	}
-}
-
-func retryable(err error) bool {
-	var e *connector.Error
-	return errors.As(err, &e) && e.Kind == connector.KindUnavailable
-}
-
-func (c *Connector) commitOutcome(ctx context.Context, l *loader, pid uint32) (out connector.Outcome, found bool, err error) {
+// commitOutcome reads the marker of a load whose COMMIT got no answer.
+func (c *Connector) commitOutcome(ctx context.Context, l *loader) (out connector.Outcome, found bool, err error) {
 	conn, err := c.connect(ctx, "lume/recover")
 	if err != nil {
 		return out, false, err
@@ -103,14 +63,12 @@ func (c *Connector) commitOutcome(ctx context.Context, l *loader, pid uint32) (o
 	}
 	var alive bool
 	err = conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1 AND application_name = $2)",
-		int64(pid), sqlload.SessionName(l.load)).Scan(&alive)
+		int64(l.conn.PgConn().PID()), sqlload.SessionName(l.load)).Scan(&alive)
 	if err != nil {
 		return out, false, coded(ctx, err)
 	}
 	if alive {
 		return out, false, &connector.Error{Kind: connector.KindUnavailable, Reason: "COMMIT_UNKNOWN", Message: "the session that commits is still there"}
 	}
-	out, found, err = readMarker(ctx, conn, l.plan, l.load.RunID, l.load.Target.Name, l.load.Fence)
-	out.Existing = false
-	return out, found, err
+	return readMarker(ctx, conn, l.plan, l.load.RunID, l.load.Target.Name, l.load.Fence)
 }

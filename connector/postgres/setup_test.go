@@ -2,7 +2,6 @@ package postgres_test
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"testing"
 
@@ -13,6 +12,11 @@ import (
 	"github.com/lume-data/lume/connector/internal/sqlload/loadtest"
 	"github.com/lume-data/lume/connector/postgres"
 	"github.com/lume-data/lume/test/server"
+)
+
+var (
+	spec  = loadtest.Spec
+	coded = loadtest.Coded
 )
 
 // bundle is a database, a connector to it, and a session to look at what is there.
@@ -39,6 +43,13 @@ func setupIn(t testing.TB, dsn string) *bundle {
 // connect opens a connector to the database of a DSN; settings override.
 func connect(t testing.TB, dsn string, override map[string]any) *postgres.Connector {
 	t.Helper()
+	link, err := open(t, dsn, override)
+	require.NoError(t, err)
+	return link.(*postgres.Connector)
+}
+
+func open(t testing.TB, dsn string, override map[string]any) (connector.Connector, error) {
+	t.Helper()
 	settings, password := server.PostgresSettings(t, dsn)
 	for name, value := range override {
 		if name == "password" {
@@ -49,9 +60,10 @@ func connect(t testing.TB, dsn string, override map[string]any) *postgres.Connec
 	}
 	link, err := connector.NewRegistry(postgres.Definition()).Open(t.Context(), connector.Env{Log: slog.New(slog.DiscardHandler)},
 		"postgres", settings, map[string]connector.Secret{"password": connector.NewSecret(password)})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, link.Close()) })
-	return link.(*postgres.Connector)
+	if err == nil {
+		t.Cleanup(func() { require.NoError(t, link.Close()) })
+	}
+	return link, err
 }
 
 func (b *bundle) session() *pgx.Conn {
@@ -67,7 +79,7 @@ func database(t *testing.T) loadtest.Database {
 	t.Helper()
 	b := setup(t)
 	const ours = " FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'lume/%'"
-	return loadtest.Database{Link: b.link, Exec: b.exec, Sessions: func() (n int) {
+	return loadtest.Database{Link: b.link, Exec: b.exec, Text: func(query string) string { return b.text(query) }, Sessions: func() (n int) {
 		require.NoError(t, b.conn.QueryRow(t.Context(), "SELECT count(*)"+ours).Scan(&n))
 		return n
 	}, Kill: func() { require.Equal(t, "true", b.text("SELECT bool_and(pg_terminate_backend(pid))"+ours)) }}
@@ -92,16 +104,5 @@ func (b *bundle) text(sql string, args ...any) string {
 
 func (b *bundle) load(l *loadtest.Load) connector.Outcome {
 	b.t.Helper()
-	out, err := b.link.Load(b.t.Context(), l.Load)
-	require.NoError(b.t, err, "%v", errors.Unwrap(err))
-	return out
-}
-
-// coded requires a connector's error with a reason.
-func coded(t testing.TB, err error, reason string) *connector.Error {
-	t.Helper()
-	var e *connector.Error
-	require.ErrorAs(t, err, &e)
-	require.Equal(t, reason, e.Reason, "%v: %v", e, e.Cause)
-	return e
+	return l.Run(b.t, b.link)
 }

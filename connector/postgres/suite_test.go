@@ -75,16 +75,15 @@ func (s *suite) rejects(t *testing.T, spec connector.TargetSpec, runID string) (
 
 func (s *suite) fill(t *testing.T, columns []connector.Column, rows []connectortest.Row) string {
 	t.Helper()
-	spec := s.place(t)
-	spec.Name, spec.Mode, spec.Create, spec.Columns = "main", connector.Append, true, columns
-	connectortest.Fill(t, connect(t, s.dsn, nil), spec, rows)
-	return spec.Table
+	return connectortest.FillTable(t, connect(t, s.dsn, nil), s.place(t), columns, rows)
 }
+
+func quote(name string) string { return pgx.Identifier{name}.Sanitize() }
 
 func names(columns []connector.Column) string {
 	list := make([]string, len(columns))
 	for i, c := range columns {
-		list[i] = pgx.Identifier{c.Name}.Sanitize()
+		list[i] = quote(c.Name)
 	}
 	return strings.Join(list, ", ")
 }
@@ -124,7 +123,7 @@ func TestChecksSuite(t *testing.T) {
 	with := func(name string, value any) func(*testing.T) (connector.Connector, error) {
 		return func(t *testing.T) (connector.Connector, error) {
 			t.Helper()
-			return connect(t, s.dsn, map[string]any{name: value, "password": connectortest.Canary}), nil
+			return connect(t, s.dsn, map[string]any{name: value, "password": connectortest.Canary + `'\ %20`}), nil
 		}
 	}
 	missingDatabase := func(t *testing.T) (connector.Connector, error) {
@@ -137,12 +136,22 @@ func TestChecksSuite(t *testing.T) {
 	}
 	connectortest.Checks(t, connectortest.ChecksHarness{
 		Open: func(t *testing.T) connector.Connector { return connect(t, s.dsn, nil) },
+		Set: func(t *testing.T, field string, value any) (connector.Connector, error) {
+			t.Helper()
+			settings := map[string]any{"sslmode": "verify-full"}
+			settings[field] = value
+			return open(t, s.dsn, settings)
+		},
+		Refused: map[string]any{
+			"host": "/var/run/postgresql", "port": float64(70000), "sslmode": "prefer", "ca_certificate": "not PEM", "client_certificate": "not PEM",
+		},
 		Broken: []connectortest.Broken{
 			{Name: "UnknownHost", Open: with("host", "no-such-host.invalid"), Reason: "CONNECTION_FAILED", Kind: connector.KindUnavailable},
 			{Name: "NobodyListens", Open: with("port", float64(1)), Reason: "CONNECTION_FAILED", Kind: connector.KindUnavailable},
 			{Name: "MissingDatabase", Open: missingDatabase, Reason: "DATABASE_NOT_FOUND", Kind: connector.KindNotFound},
 			{Name: "UnknownUser", Open: with("user", "nobody_at_all"), Reason: "AUTHENTICATION_FAILED", Kind: connector.KindUnauthenticated},
 			{Name: "TLSWhereThereIsNone", Open: tlsWhereThereIsNone, Reason: "TLS_FAILED", Kind: connector.KindInvalid},
+			{Name: "WrongPassword", Open: with("sslmode", "disable"), Reason: "AUTHENTICATION_FAILED", Kind: connector.KindUnauthenticated},
 		},
 	})
 }

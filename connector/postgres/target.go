@@ -33,8 +33,8 @@ type loader struct {
 	table    *table
 	columns  []column
 	refusals *sqlload.Refusals
-	// sent is the most rows that were reported as progress.
-	sent int64
+	// progress reports rows sent.
+	progress func(sent int64)
 }
 
 // Load implements connector.Target.
@@ -54,7 +54,7 @@ func (c *Connector) Load(ctx context.Context, load connector.Load) (connector.Ou
 	if err := createTables(ctx, conn, plan, load.Target.Create); err != nil {
 		return connector.Outcome{}, err
 	}
-	l := &loader{load: load, plan: plan, conn: conn, refusals: sqlload.NewRefusals(load)}
+	l := &loader{load: load, plan: plan, conn: conn, refusals: sqlload.NewRefusals(load), progress: sqlload.Progress(load)}
 	if err := l.describe(ctx); err != nil {
 		return connector.Outcome{}, err
 	}
@@ -62,11 +62,7 @@ func (c *Connector) Load(ctx context.Context, load connector.Load) (connector.Ou
 		return connector.Outcome{}, err
 	}
 	out, err := l.run(ctx)
-	var lost *commitLost
-	if errors.As(err, &lost) {
-		return c.recover(ctx, l, lost)
-	}
-	return out, err
+	return sqlload.Recover(ctx, out, err, recoverTimeout, func(ctx context.Context) (connector.Outcome, bool, error) { return c.commitOutcome(ctx, l) })
 }
 
 // planFor plans a load; tables without a schema are in the role's current one.
@@ -92,10 +88,8 @@ func (l *loader) describe(ctx context.Context) error {
 	if l.columns, err = bindColumns(l.plan, t); err != nil {
 		return err
 	}
-	if l.plan.Mode == connector.Upsert {
-		if err := checkKeys(l.plan, t); err != nil {
-			return err
-		}
+	if err := l.plan.CheckKey(t.unique); err != nil {
+		return err
 	}
 	return checkRejects(ctx, l.conn, l.plan)
 }
@@ -131,19 +125,14 @@ func (l *loader) run(ctx context.Context) (connector.Outcome, error) {
 	if err != nil {
 		return connector.Outcome{}, err
 	}
-	tag, err := tx.Exec(ctx, l.plan.CommitMarker(), string(receipt), l.load.RunID, l.load.Target.Name, l.load.Fence)
-	if err != nil {
-		return connector.Outcome{}, coded(ctx, err)
-	}
-	if tag.RowsAffected() != 1 {
-		return connector.Outcome{}, &connector.Error{Kind: connector.KindConflict, Reason: "MARKER_BROKEN",
-			Message: "the run's marker was changed while it was loaded", Next: "rows of " + sqlload.RunsTable + " must not be changed by hand"}
+	if err := l.plan.Finish(l.load, receipt, execute(ctx, l.conn)); err != nil {
+		return connector.Outcome{}, err
 	}
 	if err := tx.Commit(ctx); err != nil {
 		if sqlState(err) != "" && !l.conn.IsClosed() || errors.Is(err, pgx.ErrTxCommitRollback) {
 			return connector.Outcome{}, coded(ctx, err)
 		}
-		return connector.Outcome{}, &commitLost{pid: l.conn.PgConn().PID(), cause: err}
+		return connector.Outcome{}, &sqlload.CommitLost{Cause: err}
 	}
 	return connector.Outcome{Committed: true, Receipt: receipt}, nil
 }
@@ -276,13 +265,5 @@ func (l *loader) saved(try sqlload.Try) sqlload.Try {
 			end = "ROLLBACK TO SAVEPOINT lume; RELEASE SAVEPOINT lume"
 		}
 		return a, coded(ctx, script(ctx, l.conn, end))
-	}
-}
-
-// progress reports rows sent; ranges that are tried again count once.
-func (l *loader) progress(sent int64) {
-	if sent > l.sent && l.load.Progress != nil {
-		l.sent = sent
-		l.load.Progress(sent)
 	}
 }

@@ -227,17 +227,11 @@ func nativeOf(r record) native {
 
 // bindColumns matches the flow's columns with the table's by name. Errors name the column.
 func bindColumns(plan sqlload.Plan, t *table) ([]native, error) {
-	existing := make([]sqlload.Existing, len(t.columns))
-	for i, c := range t.columns {
-		existing[i] = sqlload.Existing{Name: c.name, Optional: c.optional}
-	}
-	places, err := plan.Match(existing)
+	columns, err := sqlload.Match(plan, t.columns, func(c native) sqlload.Existing { return sqlload.Existing{Name: c.name, Optional: c.optional} })
 	if err != nil {
 		return nil, err
 	}
-	columns := make([]native, len(plan.Columns))
 	for i, c := range plan.Columns {
-		columns[i] = t.columns[places[i]]
 		if !columns[i].holds(c.Type) {
 			return nil, plan.Mismatch(c, columns[i].String())
 		}

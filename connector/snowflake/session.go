@@ -60,7 +60,7 @@ func tag(runID string) string { return "lume/" + runID }
 
 // connect logs in. Statements of the session carry the tag, and end at the latest when ctx does.
 func (c *Connector) connect(ctx context.Context, tag string) (*session, error) {
-	config := c.config
+	config := *c.config
 	config.Params = make(map[string]*string, len(sessionParameters)+2)
 	for name, value := range sessionParameters {
 		config.Params[name] = &value

@@ -51,7 +51,8 @@ func Definition() connector.Definition { return connector.Definition{Spec: spec,
 
 // Connector is a link to one database of an account. Every operation logs in for itself and logs out at its end.
 type Connector struct {
-	config sf.Config
+	// config has the password in it. A pointer is not followed where a connector is printed.
+	config *sf.Config
 	log    *slog.Logger
 }
 
@@ -96,7 +97,7 @@ func open(_ context.Context, env connector.Env, cfg connector.Config) (connector
 	default:
 		return nil, invalidSetting("private_key", "or password must be set")
 	}
-	return &Connector{config: config, log: env.Log}, nil
+	return &Connector{config: &config, log: env.Log}, nil
 }
 
 // privateKey returns the key of the configuration, or nil if there is none.

@@ -134,13 +134,11 @@ func (s *suite) rejects(t *testing.T, spec connector.TargetSpec, runID string) (
 // fill makes the table with names of columns in upper case, which the suite's queries, that quote none, mean.
 func (s *suite) fill(t *testing.T, columns []connector.Column, rows []connectortest.Row) string {
 	t.Helper()
-	spec := s.place(t)
-	spec.Name, spec.Mode, spec.Create, spec.Columns = "main", connector.Append, true, slices.Clone(columns)
-	for i := range spec.Columns {
-		spec.Columns[i].Name = strings.ToUpper(spec.Columns[i].Name)
+	columns = slices.Clone(columns)
+	for i := range columns {
+		columns[i].Name = strings.ToUpper(columns[i].Name)
 	}
-	connectortest.Fill(t, s.open(t), spec, rows)
-	return quote(spec.Table)
+	return quote(connectortest.FillTable(t, s.open(t), s.place(t), columns, rows))
 }
 
 // only are values that the emulator does not keep: in a VARIANT it takes numbers for floating point ones.

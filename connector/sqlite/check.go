@@ -85,7 +85,7 @@ func (c *Connector) CheckTarget(ctx context.Context, spec connector.TargetSpec) 
 		}
 		t, err = lookup(ctx, s, plan.Target)
 		var e *connector.Error
-		if spec.Create && errors.As(err, &e) && e.Reason == tableNotFound {
+		if spec.Create && errors.As(err, &e) && e.Reason == sqlload.TableNotFound {
 			return nil
 		}
 		return err
@@ -102,7 +102,7 @@ func (c *Connector) CheckTarget(ctx context.Context, spec connector.TargetSpec) 
 		}
 		err := checkRejects(ctx, s, plan)
 		var e *connector.Error
-		if errors.As(err, &e) && e.Reason == tableNotFound {
+		if errors.As(err, &e) && e.Reason == sqlload.TableNotFound {
 			return nil
 		}
 		return err

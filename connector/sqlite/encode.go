@@ -2,15 +2,13 @@ package sqlite
 
 import (
 	"math"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
-	"github.com/apache/arrow-go/v18/arrow/decimal128"
 
 	"github.com/lume-data/lume/connector"
+	"github.com/lume-data/lume/connector/internal/notation"
 )
 
 // value reads one value that is not NULL in the form in which SQLite keeps it. A problem says why it cannot be kept.
@@ -42,11 +40,11 @@ func bind(t connector.Type, arr arrow.Array) value {
 	case *array.Float64:
 		return func(i int) (any, string) { return float(values.Value(i)) }
 	case *array.Decimal128:
-		return func(i int) (any, string) { return decimal(values.Value(i), t.Scale), "" }
+		return func(i int) (any, string) { return string(notation.AppendDecimal(nil, values.Value(i), t.Scale)), "" }
 	case *array.Date32:
-		return func(i int) (any, string) { return string(appendDate(nil, int64(values.Value(i)))), "" }
+		return func(i int) (any, string) { return string(notation.AppendDate(nil, int64(values.Value(i)))), "" }
 	case *array.Time64:
-		return func(i int) (any, string) { return string(appendTime(nil, int64(values.Value(i)))), "" }
+		return func(i int) (any, string) { return string(notation.AppendTime(nil, int64(values.Value(i)))), "" }
 	case *array.Timestamp:
 		zone := ""
 		if t.Name == connector.TypeTimestampTZ {
@@ -74,44 +72,7 @@ func float(v float64) (any, string) {
 	return v, ""
 }
 
-// decimal writes v / 10^scale with all its fractional digits.
-func decimal(v decimal128.Num, scale int) string {
-	var digits string
-	if low := int64(v.LowBits()); v.HighBits() == low>>63 {
-		digits = strconv.FormatInt(low, 10)
-	} else {
-		digits = v.BigInt().String()
-	}
-	if scale == 0 {
-		return digits
-	}
-	sign := ""
-	if digits[0] == '-' {
-		sign, digits = "-", digits[1:]
-	}
-	if missing := scale + 1 - len(digits); missing > 0 {
-		digits = strings.Repeat("0", missing) + digits
-	}
-	return sign + digits[:len(digits)-scale] + "." + digits[len(digits)-scale:]
-}
-
-const (
-	microsOfDay = 86_400_000_000
-	secondsDay  = 86_400
-)
-
-func appendDate(dst []byte, days int64) []byte {
-	return time.Unix(days*secondsDay, 0).UTC().AppendFormat(dst, time.DateOnly)
-}
-
-func appendTime(dst []byte, micros int64) []byte {
-	return time.UnixMicro(micros).UTC().AppendFormat(dst, "15:04:05.000000")
-}
-
 func timestamp(micros int64) string {
-	days, rest := micros/microsOfDay, micros%microsOfDay
-	if rest < 0 {
-		days, rest = days-1, rest+microsOfDay
-	}
-	return string(appendTime(append(appendDate(make([]byte, 0, 27), days), ' '), rest))
+	day, rest := notation.SplitMicros(micros)
+	return string(notation.AppendTime(append(notation.AppendDate(make([]byte, 0, 27), day), ' '), rest))
 }

@@ -83,15 +83,13 @@ func (t *table) column(name string) (native, bool) {
 	return native{}, false
 }
 
-const tableNotFound = "TABLE_NOT_FOUND"
-
 // lookup describes a table. A missing one is KindNotFound with reason TABLE_NOT_FOUND.
 func lookup(ctx context.Context, s *session, name sqlload.Table) (*table, error) {
 	var kind string
 	var strict bool
 	err := s.QueryRowContext(ctx, "SELECT type, strict FROM pragma_table_list WHERE schema = 'main' AND lower(name) = lower(?)", name.Name).Scan(&kind, &strict)
 	if err == sql.ErrNoRows {
-		return nil, &connector.Error{Kind: connector.KindNotFound, Reason: tableNotFound,
+		return nil, &connector.Error{Kind: connector.KindNotFound, Reason: sqlload.TableNotFound,
 			Message: "the table " + name.String() + " does not exist",
 			Next:    "create the table, set `create: true` on the flow's target, or check the name",
 			Meta:    map[string]string{"table": name.String()}}
@@ -201,21 +199,16 @@ func planFor(spec connector.TargetSpec) (sqlload.Plan, error) {
 
 // checkColumns matches the flow's columns with the table's by name. Errors name the column.
 func checkColumns(plan sqlload.Plan, t *table) error {
-	existing := make([]sqlload.Existing, len(t.columns))
-	for i, c := range t.columns {
-		existing[i] = sqlload.Existing{Name: c.name, Optional: c.optional, Computed: c.computed}
-	}
-	places, err := plan.Match(existing)
+	found, err := sqlload.Match(plan, t.columns, func(c native) sqlload.Existing {
+		return sqlload.Existing{Name: c.name, Optional: c.optional, Computed: c.computed}
+	})
 	if err != nil {
 		return err
 	}
 	for i, c := range plan.Columns {
-		if found := t.columns[places[i]]; !found.affinity.holds(c.Type.Name) {
-			return plan.Mismatch(c, found.declared)
+		if !found[i].affinity.holds(c.Type.Name) {
+			return plan.Mismatch(c, found[i].declared)
 		}
-	}
-	if plan.Mode != connector.Upsert {
-		return nil
 	}
 	return plan.CheckKey(t.unique)
 }

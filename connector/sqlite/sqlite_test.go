@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -17,6 +16,11 @@ import (
 	"github.com/lume-data/lume/connector"
 	"github.com/lume-data/lume/connector/internal/sqlload/loadtest"
 	"github.com/lume-data/lume/connector/sqlite"
+)
+
+var (
+	spec  = loadtest.Spec
+	coded = loadtest.Coded
 )
 
 // bundle is a database file, a connector to it, and a connection to look at what is there.
@@ -62,119 +66,7 @@ func (b *bundle) text(query string) string {
 
 func (b *bundle) load(l *loadtest.Load) connector.Outcome {
 	b.t.Helper()
-	out, err := b.link.Load(b.t.Context(), l.Load)
-	require.NoError(b.t, err, "%v", errors.Unwrap(err))
-	return out
-}
-
-func spec(mode connector.Mode, table string, columns []connector.Column) connector.TargetSpec {
-	return connector.TargetSpec{Name: "main", Table: table, Mode: mode, Columns: columns, Create: true}
-}
-
-func coded(t testing.TB, err error, reason string) *connector.Error {
-	t.Helper()
-	var e *connector.Error
-	require.ErrorAs(t, err, &e)
-	require.Equal(t, reason, e.Reason, "%v: %v", e, e.Cause)
-	return e
-}
-
-func TestAppendAddsRowsRejectsAndMarkerTogether(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
-	columns := loadtest.Columns(t, "id!", "int64", "name", "string")
-	l := loadtest.New("run_1", spec(connector.Append, "things", columns),
-		&loadtest.Rows{Batch: loadtest.Batch(t, columns, []any{0, 1, "one"}, []any{3, 2, nil})},
-		connector.Reject{Row: 1, File: "a.csv", Line: 3, Byte: 40, Stage: "transform", Errors: `[{"type":"type"}]`, Record: `{"id":"\u0000"}`},
-		connector.Reject{Row: -1, Line: 4, Byte: 60, Stage: "ingest", Errors: `[{"type":"malformed"}]`, Raw: []byte{0xff, 0}})
-
-	out := b.load(l)
-
-	require.True(t, out.Committed)
-	require.Equal(t, "1|one,2|NULL", b.text("SELECT group_concat(id || '|' || coalesce(name, 'NULL')) FROM things"))
-	require.Equal(t, string(out.Receipt), b.text("SELECT receipt FROM _lume_runs WHERE run_id = 'run_1' AND target = 'main' AND state = 'committed'"))
-	require.Equal(t, `run_1|1|a.csv|3|40|transform|[{"type":"type"}]|{"id":"\u0000"}|NULL`,
-		b.text("SELECT run_id || '|' || _row || '|' || file || '|' || line || '|' || byte_offset || '|' || stage || '|' || errors || '|' || record || '|' || coalesce(raw, 'NULL') FROM things_rejects WHERE _row = 1"))
-	require.Equal(t, "FF00", b.text("SELECT hex(raw) FROM things_rejects WHERE _row IS NULL AND record IS NULL AND file IS NULL"))
-}
-
-func TestModesAndTheirSecondLoad(t *testing.T) {
-	t.Parallel()
-	for mode, want := range map[connector.Mode]string{connector.Append: "5,6,7", connector.Upsert: "5,6,7", connector.Replace: "6,7"} {
-		b := setup(t)
-		columns := loadtest.Columns(t, "id!", "int64", "v", "string")
-		b.load(loadtest.New("run_1", spec(connector.Append, "things", columns), &loadtest.Rows{Batch: loadtest.Batch(t, columns, []any{0, 5, "old"})}))
-		rows := &loadtest.Rows{Batch: loadtest.Batch(t, columns, []any{0, 6, "x"}, []any{1, 7, "y"})}
-		first := b.load(loadtest.New("run_2", spec(mode, "things", columns), rows))
-		second := b.load(loadtest.New("run_2", spec(mode, "things", columns), rows))
-		require.True(t, second.Existing)
-		require.Equal(t, first.Receipt, second.Receipt)
-		require.Equal(t, want, b.text("SELECT group_concat(id) FROM (SELECT id FROM things ORDER BY id)"), mode)
-	}
-}
-
-func TestUpsertReplacesEqualKeys(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
-	b.exec("CREATE TABLE things (note TEXT DEFAULT 'kept', v TEXT, a TEXT, b INT, UNIQUE (b, a)); INSERT INTO things VALUES ('mine', '1', 'x', 1)")
-	columns := loadtest.Columns(t, "a!", "string", "b!", "int32", "v", "decimal(5,2)")
-	l := loadtest.New("run_1", spec(connector.Upsert, "things", columns), &loadtest.Rows{Batch: loadtest.Batch(t, columns, []any{0, "x", 1, "10.50"}, []any{1, "y", 1, nil})})
-	b.load(l)
-	require.EqualValues(t, 2, l.Written)
-	require.Equal(t, "x/10.50/mine,y/-/kept", b.text("SELECT group_concat(a || '/' || coalesce(v, '-') || '/' || note) FROM things"))
-}
-
-func TestRefusedRowsBecomeRejectsAndTheReasonStaysOnTheRightRow(t *testing.T) {
-	t.Parallel()
-	cases := map[string]struct {
-		table, typ string
-		values     []any
-		reasons    map[int64]connector.RefusedRow
-	}{
-		"check":               {"v INT CONSTRAINT positive CHECK (v > 0)", "int32", []any{1, -1, 5}, map[int64]connector.RefusedRow{1: {Message: "violates the check constraint positive"}}},
-		"not null":            {"v INT NOT NULL", "int32", []any{nil, 1}, map[int64]connector.RefusedRow{0: {Column: "v", Message: "the column does not allow NULL"}}},
-		"unique":              {"v INT UNIQUE", "int32", []any{1, 2, 1, 3}, map[int64]connector.RefusedRow{2: {Message: "violates the unique constraint on t.v"}}},
-		"unique that ignores": {"v INT UNIQUE ON CONFLICT IGNORE", "int32", []any{1, 1}, map[int64]connector.RefusedRow{1: {Message: "violates the unique constraint on t.v"}}},
-		"foreign key":         {"v INT REFERENCES refs", "int32", []any{1, 2, nil}, map[int64]connector.RefusedRow{1: {Message: "violates a foreign key"}}},
-		"nul":                 {"v TEXT", "string", []any{"a", "b\x00"}, map[int64]connector.RefusedRow{1: {Column: "v", Message: "has a NUL character, which SQLite's functions do not see past"}}},
-		"nan":                 {"v REAL", "float64", []any{"NaN", "1"}, map[int64]connector.RefusedRow{0: {Column: "v", Message: "is NaN, which SQLite would keep as NULL"}}},
-	}
-	for name, c := range cases {
-		for _, mode := range []connector.Mode{connector.Append, connector.Upsert, connector.Replace} {
-			t.Run(name+" "+string(mode), func(t *testing.T) {
-				t.Parallel()
-				b := setup(t)
-				b.exec("CREATE TABLE refs (id INTEGER PRIMARY KEY); INSERT INTO refs VALUES (1); CREATE TABLE t (id INTEGER PRIMARY KEY, " + c.table + ")")
-				columns := loadtest.Columns(t, "id!", "int64", "v", c.typ)
-				rows := make([][]any, len(c.values))
-				for i, v := range c.values {
-					rows[i] = []any{i, i, v}
-				}
-				l := loadtest.New("run_1", spec(mode, "t", columns), &loadtest.Rows{Batch: loadtest.Batch(t, columns, rows...)})
-				b.load(l)
-				require.Equal(t, c.reasons, l.Refused)
-				require.Equal(t, fmt.Sprint(len(c.values)-len(c.reasons)), b.text("SELECT count(*) FROM t"))
-				require.Equal(t, fmt.Sprint(len(c.reasons)), b.text("SELECT count(*) FROM t_rejects WHERE json_extract(record, '$.row') = _row"))
-			})
-		}
-	}
-}
-
-func TestARefusedRowAmongManyCostsOnlyItsGroup(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
-	b.exec("CREATE TABLE t (id INT CHECK (id % 100 <> 7))")
-	columns := loadtest.Columns(t, "id", "int64")
-	rows := make([][]any, 10_000)
-	for i := range rows {
-		rows[i] = []any{2 * i, i}
-	}
-	l := loadtest.New("run_1", spec(connector.Append, "t", columns), &loadtest.Rows{Batch: loadtest.Batch(t, columns, rows...), Size: 999})
-	b.load(l)
-	require.Len(t, l.Refused, 100)
-	for i, row := range l.RefusedRows() {
-		require.EqualValues(t, 2*(i*100+7), row)
-	}
+	return l.Run(b.t, b.link)
 }
 
 func TestATriggerThatRollsBackEndsTheLoadWithoutATrace(t *testing.T) {
@@ -186,27 +78,6 @@ func TestATriggerThatRollsBackEndsTheLoadWithoutATrace(t *testing.T) {
 	_, err := b.link.Load(t.Context(), l.Load)
 	coded(t, err, "TRANSACTION_ROLLED_BACK")
 	require.Equal(t, "0", b.text("SELECT count(*) FROM t"))
-}
-
-func TestAnAbortedRunCannotCommitAndACommittedOneIsFound(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
-	columns := loadtest.Columns(t, "id", "int64")
-	rows := &loadtest.Rows{Batch: loadtest.Batch(t, columns, []any{0, 1})}
-	target := spec(connector.Append, "t", columns)
-	for range 2 {
-		out, err := b.link.Settle(t.Context(), loadtest.Settlement("run_1", target, 5))
-		require.NoError(t, err)
-		require.False(t, out.Committed)
-	}
-	_, err := b.link.Load(t.Context(), loadtest.New("run_1", target, rows).Load)
-	require.ErrorIs(t, err, connector.ErrAborted)
-	committed := b.load(loadtest.New("run_2", target, rows))
-	out, err := b.link.Settle(t.Context(), loadtest.Settlement("run_2", target, 5))
-	require.NoError(t, err)
-	require.True(t, out.Committed)
-	require.Equal(t, committed.Receipt, out.Receipt)
-	require.Equal(t, "1", b.text("SELECT count(*) FROM t"))
 }
 
 func TestALoadThatFailsOrIsCancelledLeavesNothing(t *testing.T) {
@@ -222,59 +93,6 @@ func TestALoadThatFailsOrIsCancelledLeavesNothing(t *testing.T) {
 	_, err = b.link.Load(ctx, l.Load)
 	require.ErrorIs(t, err, context.Canceled)
 	require.Equal(t, "0", b.text("SELECT count(*) FROM sqlite_schema"))
-}
-
-func TestEveryTypeIsKeptExactly(t *testing.T) {
-	t.Parallel()
-	cases := map[string][][2]string{
-		"string":         {{"", ""}, {"007", ""}, {"äöü 😀", ""}, {"1e5", ""}},
-		"bool":           {{"true", "1"}, {"false", "0"}},
-		"int64":          {{"-9223372036854775808", ""}, {"9223372036854775807", ""}},
-		"int16":          {{"-32768", ""}},
-		"decimal(38,18)": {{"99999999999999999999.999999999999999999", ""}, {"-0.000000000000000001", ""}, {"1.000000000000000000", ""}},
-		"decimal(12,2)":  {{"10.50", ""}, {"-0.10", ""}, {"9999999999.99", ""}},
-		"decimal(5,0)":   {{"-12345", ""}},
-		"float64":        {{"0.1", ""}, {"1.7976931348623157e+308", ""}},
-		"date":           {{"0001-01-01", ""}, {"9999-12-31", ""}, {"1969-12-31", ""}},
-		"time":           {{"23:59:59.999999", ""}, {"00:00:00", "00:00:00.000000"}},
-		"timestamp":      {{"0001-01-01 00:00:00", "0001-01-01 00:00:00.000000"}, {"9999-12-31 23:59:59.999999", ""}, {"1969-12-31 23:59:59.999999", ""}},
-		"timestamptz":    {{"2024-10-27 01:30:00Z", "2024-10-27 01:30:00.000000Z"}},
-		"uuid":           {{"123e4567-e89b-12d3-a456-426614174000", ""}},
-		"json":           {{`{"a":1.10}`, ""}},
-	}
-	for typ, values := range cases {
-		b := setup(t)
-		columns := loadtest.Columns(t, "v", typ)
-		rows := [][]any{{0, nil}}
-		for i, v := range values {
-			rows = append(rows, []any{i + 1, v[0]})
-		}
-		l := loadtest.New("run_1", spec(connector.Append, "t", columns), &loadtest.Rows{Batch: loadtest.Batch(t, columns, rows...)})
-		b.load(l)
-		require.Empty(t, l.Refused)
-		require.Equal(t, "NULL", b.text("SELECT v FROM t WHERE rowid = 1"))
-		for i, v := range values {
-			want := v[1]
-			if want == "" {
-				want = v[0]
-			}
-			require.Equal(t, want, b.text(fmt.Sprintf("SELECT v FROM t WHERE rowid = %d", i+2)), typ)
-		}
-	}
-}
-
-func TestAColumnThatWouldChangeAValueIsAMismatch(t *testing.T) {
-	t.Parallel()
-	for _, c := range [][2]string{{"decimal(5,2)", "DECIMAL(5,2)"}, {"decimal(5,2)", "REAL"}, {"string", "NUMERIC"}, {"string", "INT"}, {"uuid", "UUID"}, {"json", "JSON"}, {"int64", "TEXT"}, {"binary", "TEXT"}} {
-		b := setup(t)
-		b.exec("CREATE TABLE t (v " + c[1] + ")")
-		columns := loadtest.Columns(t, "v", c[0])
-		l := loadtest.New("run_1", spec(connector.Append, "t", columns), &loadtest.Rows{Batch: loadtest.Batch(t, columns)})
-		_, err := b.link.Load(t.Context(), l.Load)
-		coded(t, err, "TYPE_MISMATCH")
-		checks := b.link.CheckTarget(t.Context(), l.Target)
-		require.Equal(t, "TYPE_MISMATCH", checks[3].Err.Reason)
-	}
 }
 
 func TestPathsStayInsideTheRoots(t *testing.T) {
@@ -346,18 +164,7 @@ func TestDiscoverPagesThroughTablesAndViews(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.exec(`CREATE TABLE "b.x" (id INTEGER PRIMARY KEY, v TEXT); CREATE TABLE a (x REAL NOT NULL); CREATE VIEW c AS SELECT * FROM a`)
-	var paths []string
-	cursor := ""
-	for {
-		items, next, err := b.link.Discover(t.Context(), "", cursor, 1)
-		require.NoError(t, err)
-		require.Len(t, items, 1)
-		paths = append(paths, items[0].Kind+" "+items[0].Path)
-		if cursor = next; cursor == "" {
-			break
-		}
-	}
-	require.Equal(t, []string{`table "b.x"`, "table a", "view c"}, paths)
+	require.Equal(t, []string{`table "b.x"`, "table a", "view c"}, loadtest.Discovered(t, b.link, ""))
 	items, _, err := b.link.Discover(t.Context(), "a", "", 10)
 	require.NoError(t, err)
 	require.Equal(t, []connector.ItemColumn{{Name: "x", Type: "float64", NativeType: "REAL"}}, items[0].Columns)

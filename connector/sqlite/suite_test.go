@@ -59,6 +59,8 @@ func (s *suite) has(t *testing.T, table string) (found bool) {
 	return found
 }
 
+func quote(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
+
 func (s *suite) rows(t *testing.T, spec connector.TargetSpec) []connectortest.Row {
 	t.Helper()
 	if !s.has(t, spec.Table) {
@@ -66,7 +68,7 @@ func (s *suite) rows(t *testing.T, spec connector.TargetSpec) []connectortest.Ro
 	}
 	names := make([]string, len(spec.Columns))
 	for i, c := range spec.Columns {
-		names[i] = `"` + strings.ReplaceAll(c.Name, `"`, `""`) + `"`
+		names[i] = quote(c.Name)
 	}
 	return connectortest.QueryRows(t, s.open(t), "SELECT "+strings.Join(names, ", ")+" FROM "+spec.Table, spec.Columns)
 }
@@ -93,10 +95,7 @@ func (s *suite) rejects(t *testing.T, spec connector.TargetSpec, runID string) (
 
 func (s *suite) fill(t *testing.T, columns []connector.Column, rows []connectortest.Row) string {
 	t.Helper()
-	spec := s.place(t)
-	spec.Name, spec.Mode, spec.Create, spec.Columns = "main", connector.Append, true, columns
-	connectortest.Fill(t, s.open(t), spec, rows)
-	return spec.Table
+	return connectortest.FillTable(t, s.open(t), s.place(t), columns, rows)
 }
 
 func TestTargetSuite(t *testing.T) {

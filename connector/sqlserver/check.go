@@ -22,7 +22,7 @@ func (c *Connector) Check(ctx context.Context) []connector.Check {
 	var refused error
 	checks.Run("connect", func() (err error) {
 		s, err = c.connect(ctx, checkApplication)
-		if _, ok := serverError(err); ok && !retryable(err) {
+		if _, ok := serverError(err); ok && !sqlload.Retryable(err) {
 			refused = err
 			return nil
 		}
@@ -74,7 +74,6 @@ func (c *Connector) CheckTarget(ctx context.Context, spec connector.TargetSpec) 
 	var checks connector.Checks
 	var s *session
 	var plan sqlload.Plan
-	var t *table
 	checks.Run("connect", func() (err error) {
 		s, err = c.connect(ctx, checkApplication)
 		return err
@@ -88,50 +87,31 @@ func (c *Connector) CheckTarget(ctx context.Context, spec connector.TargetSpec) 
 		}
 		return checkNames(plan)
 	})
-	checks.Run("table", func() (err error) {
-		t, err = lookup(ctx, s, plan.Target)
-		var e *connector.Error
-		if spec.Create && errors.As(err, &e) && e.Reason == tableNotFound {
-			return checkSchema(ctx, s, plan.Target)
-		}
-		return err
-	})
-	checks.Run("columns", func() error {
-		if t == nil {
-			return nil
-		}
-		_, err := bindColumns(plan, t)
-		return err
-	})
-	checks.Run("key", func() error {
-		if t == nil || plan.Mode != connector.Upsert {
-			return nil
-		}
-		return checkKeys(plan, t)
-	})
-	checks.Run("permissions", func() error {
-		if t == nil {
-			return nil
-		}
-		// Bulk copy reads the columns of its table by SELECT.
-		return checkPermissions(ctx, s, plan.Target, map[connector.Mode][]string{
-			connector.Append:  {"SELECT", "INSERT"},
-			connector.Upsert:  {"SELECT", "INSERT", "UPDATE"},
-			connector.Replace: {"SELECT", "INSERT", "DELETE"},
-		}[plan.Mode]...)
-	})
-	checks.Run("rejects", func() error {
-		if found, err := exists(ctx, s, plan.Rejects); err != nil || found {
-			return errors.Join(err, checkRejects(ctx, s, plan), checkPermissions(ctx, s, plan.Rejects, "SELECT", "INSERT"))
-		}
-		return checkSchema(ctx, s, plan.Rejects)
-	})
-	checks.Run("marker", func() error {
-		if found, err := exists(ctx, s, plan.Runs); err != nil || found {
-			return errors.Join(err, checkPermissions(ctx, s, plan.Runs, "SELECT", "INSERT", "UPDATE"))
-		}
-		return checkSchema(ctx, s, plan.Runs)
-	})
+	sqlload.Inspection[table]{
+		Lookup: func() (*table, error) { return lookup(ctx, s, plan.Target) },
+		Bind: func(t *table) error {
+			_, err := bindColumns(plan, t)
+			return err
+		},
+		Unique: func(t *table) [][]string { return t.unique },
+		Permissions: func(t *table) error {
+			if t == nil {
+				return nil
+			}
+			// Bulk copy reads the columns of its table by SELECT.
+			return checkPermissions(ctx, s, plan.Target, map[connector.Mode][]string{
+				connector.Append:  {"SELECT", "INSERT"},
+				connector.Upsert:  {"SELECT", "INSERT", "UPDATE"},
+				connector.Replace: {"SELECT", "INSERT", "DELETE"},
+			}[plan.Mode]...)
+		},
+		Exists:    func(t sqlload.Table) (bool, error) { return exists(ctx, s, t) },
+		Creatable: func(t sqlload.Table) error { return checkSchema(ctx, s, t) },
+		Rejects: func() error {
+			return errors.Join(checkRejects(ctx, s, plan), checkPermissions(ctx, s, plan.Rejects, "SELECT", "INSERT"))
+		},
+		Marker: func() error { return checkPermissions(ctx, s, plan.Runs, "SELECT", "INSERT", "UPDATE") },
+	}.Run(&checks, &plan, spec.Create)
 	return checks.List()
 }
 
@@ -192,28 +172,22 @@ func checkPermissions(ctx context.Context, s *session, t sqlload.Table, permissi
 
 // bindColumns matches the flow's columns with the table's by name. Errors name the column.
 func bindColumns(plan sqlload.Plan, t *table) ([]column, error) {
-	existing := make([]sqlload.Existing, len(t.columns))
-	for i, c := range t.columns {
-		existing[i] = sqlload.Existing{Name: c.name, Optional: c.optional || t.triggered, Computed: c.computed}
-	}
-	places, err := plan.Match(existing)
+	found, err := sqlload.Match(plan, t.columns, func(c native) sqlload.Existing {
+		return sqlload.Existing{Name: c.name, Optional: c.optional || t.triggered, Computed: c.computed}
+	})
 	if err != nil {
 		return nil, err
 	}
 	columns := make([]column, len(plan.Columns))
 	for i, c := range plan.Columns {
-		found := t.columns[places[i]]
-		encode, ok := encoder(c.Type, found)
+		encode, ok := encoder(c.Type, found[i])
 		if !ok {
-			return nil, plan.Mismatch(c, found.declaration())
+			return nil, plan.Mismatch(c, found[i].declaration())
 		}
-		columns[i] = column{Column: c, native: found, bind: encode, noNull: !found.nullable && !t.triggered}
+		columns[i] = column{Column: c, native: found[i], bind: encode, noNull: !found[i].nullable && !t.triggered}
 	}
 	return columns, nil
 }
-
-// checkKeys checks that an index keeps the keys unique.
-func checkKeys(plan sqlload.Plan, t *table) error { return plan.CheckKey(t.unique) }
 
 // rejectTypes are the types that columns of a rejects table may have.
 var rejectTypes = []string{"nvarchar", "bigint", "nvarchar", "bigint", "bigint", "nvarchar", "nvarchar", "nvarchar", "varbinary"}

@@ -2,16 +2,14 @@ package sqlserver
 
 import (
 	"encoding/hex"
-	"math/big"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
-	"github.com/apache/arrow-go/v18/arrow/decimal128"
 
 	"github.com/lume-data/lume/connector"
+	"github.com/lume-data/lume/connector/internal/notation"
 )
 
 // sourceTypes say what a system type becomes. decimal and numeric are decimal(p,s).
@@ -121,7 +119,7 @@ func appendBytes(b array.Builder, t connector.Type, v []byte) string {
 		b.Append(v)
 		return ""
 	case *array.Decimal128Builder:
-		n, ok := parseDecimal(string(v), t)
+		n, ok := notation.ParseDecimal(v, t.Precision, t.Scale)
 		if ok {
 			b.Append(n)
 			return ""
@@ -134,22 +132,4 @@ func appendBytes(b array.Builder, t connector.Type, v []byte) string {
 		}
 	}
 	return problemType
-}
-
-// parseDecimal reads a decimal that is written with all digits of its scale.
-func parseDecimal(text string, t connector.Type) (decimal128.Num, bool) {
-	whole, fraction, _ := strings.Cut(text, ".")
-	if len(fraction) != t.Scale {
-		return decimal128.Num{}, false
-	}
-	const short = 18
-	if unscaled := whole + fraction; len(unscaled) <= short {
-		n, err := strconv.ParseInt(unscaled, 10, 64)
-		return decimal128.FromI64(n), err == nil
-	}
-	n, ok := new(big.Int).SetString(whole+fraction, 10)
-	if !ok {
-		return decimal128.Num{}, false
-	}
-	return decimal128.FromBigInt(n), true
 }

@@ -3,7 +3,6 @@ package sqlserver_test
 import (
 	"context"
 	"database/sql"
-	"strconv"
 	"testing"
 	"time"
 
@@ -43,28 +42,6 @@ func TestALoginThatMayNotEndSessionsWaitsForTheMarker(t *testing.T) {
 	}
 }
 
-func TestALostCommitOfALoadThatTookAnAbortedMarkersPlaceIsTriedAgain(t *testing.T) {
-	t.Parallel()
-	for _, after := range []bool{true, false} {
-		server, b, l := faulty(t)
-		_, err := b.link.Settle(t.Context(), loadtest.Settlement("run_1", l.Target, 5))
-		require.NoError(t, err)
-		l.Fence = 7
-		server.FailNext("COMMIT", tdstest.Fault{Cut: true, After: after})
-		out, err := b.link.Load(t.Context(), l.Load)
-		if after {
-			require.NoError(t, err)
-			require.True(t, out.Committed)
-			continue
-		}
-		coded(t, err, "COMMIT_LOST")
-		require.Empty(t, b.things())
-		require.Equal(t, []string{"aborted|5"}, b.rows("SELECT [state], [fence] FROM [dbo].[_lume_runs] WHERE [run_id] = N'run_1'"))
-		l.Fence = 8
-		require.True(t, b.load(l).Committed)
-	}
-}
-
 // held is a transaction of another session, in a server of the test's own.
 type held struct {
 	t      *testing.T
@@ -89,5 +66,5 @@ func TestALoadFindsTheMarkerThatItWaitedFor(t *testing.T) {
 		require.NoError(t, err)
 		return &held{t, server, tx}
 	}
-	loadtest.FindsTheMarkerItWaitedFor(t, b.link, l.Target, hold, func() string { return strconv.Itoa(len(b.things())) })
+	loadtest.FindsTheMarkerItWaitedFor(t, b.link, l.Target, hold, b.count)
 }

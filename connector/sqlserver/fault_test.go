@@ -2,6 +2,7 @@ package sqlserver_test
 
 import (
 	"context"
+	"strconv"
 	"testing"
 	"time"
 
@@ -94,31 +95,30 @@ func (o *oneMore) Next(ctx context.Context) (connector.Reject, error) {
 	return o.Rejects.Next(ctx)
 }
 
-func TestACommitWithoutAnAnswerIsLookedUp(t *testing.T) {
+// count counts the rows of things.
+func (b *bundle) count() string { return strconv.Itoa(len(b.things())) }
+
+func TestACommitWhoseAnswerIsLostIsLookedUp(t *testing.T) {
 	t.Parallel()
 	server, b, l := faulty(t)
-	server.FailNext("COMMIT", tdstest.Fault{Cut: true, After: true})
-	out := b.load(l)
-	require.True(t, out.Committed)
-	require.False(t, out.Existing)
-	require.JSONEq(t, `{"written":2,"refused":0}`, string(out.Receipt))
-	require.Equal(t, []string{"1", "2"}, b.things())
+	loadtest.LooksUpALostCommit(t, b.link, b.link, l.Target, func(reaches bool) {
+		server.FailNext("COMMIT", tdstest.Fault{Cut: true, After: reaches})
+	}, b.count)
 }
 
-func TestACommitThatNeverArrivedIsNoCommit(t *testing.T) {
+func TestAConnectionLostBeforeTheCommitLeavesNothingAndCanBeRetried(t *testing.T) {
 	t.Parallel()
-	server, b, l := faulty(t)
-	server.FailNext("COMMIT", tdstest.Fault{Cut: true})
-	_, err := b.link.Load(t.Context(), l.Load)
-	require.Equal(t, connector.KindUnavailable, coded(t, err, "COMMIT_LOST").Kind)
-	require.Empty(t, b.things())
-	b.load(l)
-	require.Equal(t, []string{"1", "2"}, b.things())
+	for _, after := range []bool{false, true} {
+		server, b, l := faulty(t)
+		loadtest.SurvivesAKill(t, b.link, l.Target, func() {
+			server.FailNext("UPDATE [dbo].[_lume_runs]", tdstest.Fault{Cut: true, After: after})
+		}, b.count)
+	}
 }
 
-func TestALoadThatLosesItsConnectionLeavesNothing(t *testing.T) {
+func TestALoadThatLosesItsConnectionOnTheWayLeavesNothing(t *testing.T) {
 	t.Parallel()
-	for _, match := range []string{"INSERT INTO [dbo].[_lume_runs]", "INSERT BULK [dbo].[things]", "UPDATE [dbo].[_lume_runs]"} {
+	for _, match := range []string{"INSERT INTO [dbo].[_lume_runs]", "INSERT BULK [dbo].[things]"} {
 		for _, after := range []bool{false, true} {
 			server, b, l := faulty(t)
 			server.FailNext(match, tdstest.Fault{Cut: true, After: after})
@@ -194,13 +194,8 @@ func TestLinksAreEncryptedOrRefused(t *testing.T) {
 	}
 }
 
-func TestSettingsThatCannotWorkAreRefused(t *testing.T) {
+func TestAStrictLinkChecksItsCertificate(t *testing.T) {
 	t.Parallel()
-	s := fake(start(t, tdstest.Options{Plain: true}).Port())
-	for field, value := range map[string]any{"host": "a,b", "port": float64(0), "ca_certificate": "x", "schema": ""} {
-		_, err := s.open(t, "master", map[string]any{field: value, "encrypt": "true"})
-		require.Equal(t, field, coded(t, err, "INVALID_CONNECTOR_SETTING").Meta["field"])
-	}
-	_, err := s.open(t, "master", map[string]any{"encrypt": "strict", "trust_server_certificate": true})
+	_, err := theSystem(t).open(t, "master", map[string]any{"encrypt": "strict", "trust_server_certificate": true})
 	require.Equal(t, "trust_server_certificate", coded(t, err, "INVALID_CONNECTOR_SETTING").Meta["field"])
 }

@@ -88,9 +88,6 @@ const (
  ORDER BY i.index_id, k.key_ordinal`
 )
 
-// tableNotFound is the reason of a missing table.
-const tableNotFound = "TABLE_NOT_FOUND"
-
 // exists reports whether there is a table or view of that name.
 func exists(ctx context.Context, s *session, name sqlload.Table) (bool, error) {
 	var id int64
@@ -108,7 +105,7 @@ func lookup(ctx context.Context, s *session, name sqlload.Table) (*table, error)
 	var kind string
 	err := s.ask(ctx, objectQuery, []any{name.Schema, name.Name}, &id, &kind)
 	if errors.Is(err, sql.ErrNoRows) {
-		return nil, &connector.Error{Kind: connector.KindNotFound, Reason: tableNotFound,
+		return nil, &connector.Error{Kind: connector.KindNotFound, Reason: sqlload.TableNotFound,
 			Message: "the table " + name.String() + " does not exist, or the login may not see it",
 			Next:    "create the table, set `create: true` on the flow's target, or check the name and its schema",
 			Meta:    map[string]string{"table": name.String()}}

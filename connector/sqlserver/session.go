@@ -11,6 +11,8 @@ import (
 	"time"
 
 	mssql "github.com/microsoft/go-mssqldb"
+
+	"github.com/lume-data/lume/connector/internal/sqlload"
 )
 
 // session is one connection to the server. Not safe for concurrent use.
@@ -62,7 +64,7 @@ var settings = fmt.Sprintf("SET XACT_ABORT ON; SET LOCK_TIMEOUT %d", lockTimeout
 
 // connect opens a connection under an application name.
 func (c *Connector) connect(ctx context.Context, application string) (*session, error) {
-	config := c.config
+	config := *c.config
 	config.AppName = application
 	if config.TLSConfig != nil {
 		// The driver writes into it.
@@ -174,15 +176,8 @@ func (s *session) begin(ctx context.Context, level sql.IsolationLevel) (*transac
 	return tx, coded(ctx, err)
 }
 
-// commitLost is a COMMIT without an answer.
-type commitLost struct{ cause error }
-
-func (e *commitLost) Error() string { return "the answer to COMMIT was lost" }
-
-func (e *commitLost) Unwrap() error { return e.cause }
-
 // commit commits, whatever becomes of ctx: only the marker can tell whether a COMMIT that was sent took effect. An error
-// is *commitLost unless the server said that it did not commit.
+// is *sqlload.CommitLost unless the server said that it did not commit.
 func (s *session) commit(ctx context.Context, tx *transaction) error {
 	tx.ended = true
 	stop := time.AfterFunc(commitTimeout, s.wire.sever)
@@ -196,7 +191,7 @@ func (s *session) commit(ctx context.Context, tx *transaction) error {
 		// The server said no, or the driver knew that the connection was gone and sent nothing.
 		return coded(ctx, err)
 	}
-	return &commitLost{cause: err}
+	return &sqlload.CommitLost{Cause: err}
 }
 
 // rollback rolls back unless the transaction has ended.

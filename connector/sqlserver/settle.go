@@ -2,8 +2,6 @@ package sqlserver
 
 import (
 	"context"
-	"errors"
-	"time"
 
 	"github.com/lume-data/lume/connector"
 	"github.com/lume-data/lume/connector/internal/sqlload"
@@ -51,38 +49,8 @@ func (c *Connector) Settle(ctx context.Context, settlement connector.Settlement)
 	return sqlload.Settled(readMarker(ctx, s, plan, settlement.RunID, settlement.Target.Name, settlement.Fence))
 }
 
-const (
-	recoverTimeout = 2 * lockTimeout
-	recoverPause   = 100 * time.Millisecond
-)
-
-// recover finds out whether a load whose COMMIT got no answer has committed. It goes on after ctx has ended: the answer
-// decides what the run may say.
-func (c *Connector) recover(ctx context.Context, l *loader, lost *commitLost) (connector.Outcome, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recoverTimeout)
-	defer cancel()
-	for {
-		out, found, err := c.commitOutcome(ctx, l)
-		switch {
-		case err == nil && !found:
-			return out, &connector.Error{Kind: connector.KindUnavailable, Reason: "COMMIT_LOST",
-				Message: "the connection was lost before the commit; the load was rolled back", Cause: lost}
-		case err == nil || !retryable(err):
-			return out, err
-		}
-		select {
-		case <-ctx.Done():
-			return connector.Outcome{}, &connector.Error{Kind: connector.KindUnavailable, Reason: "COMMIT_UNKNOWN",
-				Message: "the server did not answer the commit, and could not be asked again", Cause: lost}
-		case <-time.After(recoverPause):
-		}
-	}
-}
-
-func retryable(err error) bool {
-	var e *connector.Error
-	return errors.As(err, &e) && e.Kind == connector.KindUnavailable
-}
+// recoverTimeout is how long a lost commit is asked about.
+const recoverTimeout = 2 * lockTimeout
 
 // commitOutcome reads the marker of a load. The lock that it takes waits until the session that commits, if it is still
 // there, has ended its transaction, also where readers do not wait for writers.
@@ -98,9 +66,7 @@ func (c *Connector) commitOutcome(ctx context.Context, l *loader) (out connector
 	if err := lockMarker(ctx, s, l.plan, l.load.RunID, l.load.Target.Name); err != nil {
 		return out, false, err
 	}
-	out, found, err = readMarker(ctx, s, l.plan, l.load.RunID, l.load.Target.Name, l.load.Fence)
-	out.Existing = false
-	return out, found, err
+	return readMarker(ctx, s, l.plan, l.load.RunID, l.load.Target.Name, l.load.Fence)
 }
 
 // lockMarker waits until no other session holds the marker.

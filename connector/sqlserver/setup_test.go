@@ -2,7 +2,6 @@ package sqlserver_test
 
 import (
 	"database/sql"
-	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -152,6 +151,11 @@ func (s system) open(t testing.TB, database string, override map[string]any) (*s
 	return link.(*sqlserver.Connector), nil
 }
 
+var (
+	target = loadtest.Spec
+	coded  = loadtest.Coded
+)
+
 // bundle is a database, a connector to it, and a session to look at what is there.
 type bundle struct {
 	t        testing.TB
@@ -209,20 +213,5 @@ func (b *bundle) rows(query string, args ...any) []string {
 
 func (b *bundle) load(l *loadtest.Load) connector.Outcome {
 	b.t.Helper()
-	out, err := b.link.Load(b.t.Context(), l.Load)
-	require.NoError(b.t, err, "%v", errors.Unwrap(err))
-	return out
-}
-
-func target(mode connector.Mode, table string, columns []connector.Column) connector.TargetSpec {
-	return connector.TargetSpec{Name: "main", Table: table, Mode: mode, Columns: columns, Create: true}
-}
-
-// coded requires a connector's error with a reason.
-func coded(t testing.TB, err error, reason string) *connector.Error {
-	t.Helper()
-	var e *connector.Error
-	require.ErrorAs(t, err, &e)
-	require.Equal(t, reason, e.Reason, "%v: %v", e, e.Cause)
-	return e
+	return l.Run(b.t, b.link)
 }

@@ -77,17 +77,6 @@ func TestAValueThatAFlowCannotHoldEndsTheRead(t *testing.T) {
 	require.NoError(t, stream.Close())
 }
 
-func TestABatchOfTheWrongTypeSaysSo(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
-	stream, err := b.link.Query(t.Context(), "SELECT CAST(:source_path AS int) AS v", "not a number", true)
-	if err == nil {
-		_, err = stream.Next(t.Context())
-		require.NoError(t, stream.Close())
-	}
-	coded(t, err, "QUERY_FAILED")
-}
-
 func TestViewsAndTypesAreDiscovered(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

@@ -58,7 +58,8 @@ func Definition() connector.Definition { return connector.Definition{Spec: spec,
 
 // Connector is a link to one database. Every operation opens a connection of its own.
 type Connector struct {
-	config msdsn.Config
+	// config has the password in it. A pointer is not followed where a connector is printed.
+	config *msdsn.Config
 	schema string
 }
 
@@ -95,7 +96,7 @@ func open(_ context.Context, _ connector.Env, cfg connector.Config) (connector.C
 	if config.TLSConfig, err = tlsConfig(host, encrypt, cfg); err != nil {
 		return nil, err
 	}
-	return &Connector{config: config, schema: cfg.Text("schema")}, nil
+	return &Connector{config: &config, schema: cfg.Text("schema")}, nil
 }
 
 func invalidSetting(field, message string) error {

@@ -68,16 +68,15 @@ func (s *suite) rejects(t *testing.T, spec connector.TargetSpec, runID string) (
 
 func (s *suite) fill(t *testing.T, columns []connector.Column, rows []connectortest.Row) string {
 	t.Helper()
-	spec := s.place(t)
-	spec.Name, spec.Mode, spec.Create, spec.Columns = "main", connector.Append, true, columns
-	connectortest.Fill(t, s.system.connect(t, s.database, nil), spec, rows)
-	return spec.Table
+	return connectortest.FillTable(t, s.system.connect(t, s.database, nil), s.place(t), columns, rows)
 }
+
+func quote(name string) string { return "[" + strings.ReplaceAll(name, "]", "]]") + "]" }
 
 func names(columns []connector.Column) string {
 	list := make([]string, len(columns))
 	for i, c := range columns {
-		list[i] = "[" + strings.ReplaceAll(c.Name, "]", "]]") + "]"
+		list[i] = quote(c.Name)
 	}
 	return strings.Join(list, ", ")
 }
@@ -139,6 +138,11 @@ func TestChecksSuite(t *testing.T) {
 	}
 	connectortest.Checks(t, connectortest.ChecksHarness{
 		Open: func(t *testing.T) connector.Connector { return s.system.connect(t, s.database, nil) },
+		Set: func(t *testing.T, field string, value any) (connector.Connector, error) {
+			t.Helper()
+			return s.system.open(t, s.database, map[string]any{field: value, "encrypt": "true"})
+		},
+		Refused: map[string]any{"host": "a,b", "port": float64(0), "ca_certificate": "x", "schema": ""},
 		Broken: []connectortest.Broken{
 			{Name: "UnknownHost", Open: wrong("host", "no-such-host.invalid"), Check: "connect", Reason: "CONNECTION_FAILED", Kind: connector.KindUnavailable},
 			{Name: "NobodyListens", Open: wrong("port", float64(1)), Check: "connect", Reason: "CONNECTION_FAILED", Kind: connector.KindUnavailable},

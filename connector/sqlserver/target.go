@@ -19,8 +19,8 @@ type loader struct {
 	refusals *sqlload.Refusals
 	// staged is true if rows go through the temporary table.
 	staged bool
-	// sent is the most rows that were reported as progress.
-	sent int64
+	// progress reports rows sent.
+	progress func(sent int64)
 }
 
 // column is a column of a load: the flow's, the table's, and how one becomes the other.
@@ -53,7 +53,7 @@ func (c *Connector) Load(ctx context.Context, load connector.Load) (connector.Ou
 	if err := createTables(ctx, s, plan, load.Target.Create); err != nil {
 		return connector.Outcome{}, err
 	}
-	l := &loader{load: load, plan: plan, session: s}
+	l := &loader{load: load, plan: plan, session: s, progress: sqlload.Progress(load)}
 	if err := l.describe(ctx); err != nil {
 		return connector.Outcome{}, err
 	}
@@ -66,11 +66,7 @@ func (c *Connector) Load(ctx context.Context, load connector.Load) (connector.Ou
 		load.Restart()
 		out, err = l.run(ctx)
 	}
-	var lost *commitLost
-	if errors.As(err, &lost) {
-		return c.recover(ctx, l, lost)
-	}
-	return out, err
+	return sqlload.Recover(ctx, out, err, recoverTimeout, func(ctx context.Context) (connector.Outcome, bool, error) { return c.commitOutcome(ctx, l) })
 }
 
 // plan plans a load.
@@ -88,10 +84,8 @@ func (l *loader) describe(ctx context.Context) error {
 	if l.columns, err = bindColumns(l.plan, t); err != nil {
 		return err
 	}
-	if l.plan.Mode == connector.Upsert {
-		if err := checkKeys(l.plan, t); err != nil {
-			return err
-		}
+	if err := l.plan.CheckKey(t.unique); err != nil {
+		return err
 	}
 	return checkRejects(ctx, l.session, l.plan)
 }
@@ -104,9 +98,8 @@ func (l *loader) run(ctx context.Context) (connector.Outcome, error) {
 		return connector.Outcome{}, err
 	}
 	defer l.session.rollback(tx)
-	claimed, err := l.plan.Claim(l.load, func(statement string, args ...any) (int64, error) {
-		return l.session.affected(ctx, statement, args...)
-	})
+	execute := func(statement string, args ...any) (int64, error) { return l.session.affected(ctx, statement, args...) }
+	claimed, err := l.plan.Claim(l.load, execute)
 	if err != nil && !hasNumber(err, keyTaken) {
 		return connector.Outcome{}, coded(ctx, err)
 	}
@@ -125,13 +118,8 @@ func (l *loader) run(ctx context.Context) (connector.Outcome, error) {
 	if err != nil {
 		return connector.Outcome{}, err
 	}
-	n, err := l.session.affected(ctx, l.plan.CommitMarker(), string(receipt), l.load.RunID, l.load.Target.Name, l.load.Fence)
-	if err != nil {
+	if err := l.plan.Finish(l.load, receipt, execute); err != nil {
 		return connector.Outcome{}, coded(ctx, err)
-	}
-	if n != 1 {
-		return connector.Outcome{}, &connector.Error{Kind: connector.KindConflict, Reason: "MARKER_BROKEN",
-			Message: "the run's marker was changed while it was loaded", Next: "rows of " + sqlload.RunsTable + " must not be changed by hand"}
 	}
 	if err := ctx.Err(); err != nil {
 		return connector.Outcome{}, err
@@ -182,12 +170,4 @@ func (l *loader) empty(ctx context.Context) error {
 			Message: "rows of other tables reference rows that replace would delete", Next: "use mode upsert", Cause: err}
 	}
 	return coded(ctx, err)
-}
-
-// progress reports rows sent; rows that are sent again count once.
-func (l *loader) progress(sent int64) {
-	if sent > l.sent && l.load.Progress != nil {
-		l.sent = sent
-		l.load.Progress(sent)
-	}
 }

@@ -4,16 +4,14 @@ import (
 	"encoding/base64"
 	"fmt"
 	"math"
-	"math/big"
 	"strconv"
-	"time"
 	"unicode/utf8"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
-	"github.com/apache/arrow-go/v18/arrow/decimal128"
 
 	"github.com/lume-data/lume/connector"
+	"github.com/lume-data/lume/connector/internal/notation"
 )
 
 // checkBatch makes sure that a batch is what the target's columns say.
@@ -52,18 +50,16 @@ func textOf(column arrow.Array) (appendText, error) {
 		return func(dst []byte, i int) []byte { return appendFloat(dst, a.Value(i), 64) }, nil
 	case *array.Decimal128:
 		scale := int(a.DataType().(*arrow.Decimal128Type).Scale)
-		return func(dst []byte, i int) []byte { return appendDecimal(dst, a.Value(i), scale) }, nil
+		return func(dst []byte, i int) []byte { return notation.AppendDecimal(dst, a.Value(i), scale) }, nil
 	case *array.Date32:
-		return func(dst []byte, i int) []byte {
-			return appendDate(dst, time.Unix(int64(a.Value(i))*secondsPerDay, 0).UTC())
-		}, nil
+		return func(dst []byte, i int) []byte { return notation.AppendDate(dst, int64(a.Value(i))) }, nil
 	case *array.Time64:
-		return func(dst []byte, i int) []byte { return appendTime(dst, time.UnixMicro(int64(a.Value(i))).UTC()) }, nil
+		return func(dst []byte, i int) []byte { return appendTime(dst, int64(a.Value(i))) }, nil
 	case *array.Timestamp:
 		zone := a.DataType().(*arrow.TimestampType).TimeZone
 		return func(dst []byte, i int) []byte {
-			t := time.UnixMicro(int64(a.Value(i))).UTC()
-			dst = appendTime(append(appendDate(dst, t), 'T'), t)
+			day, micros := notation.SplitMicros(int64(a.Value(i)))
+			dst = appendTime(append(notation.AppendDate(dst, day), 'T'), micros)
 			if zone != "" {
 				dst = append(dst, 'Z')
 			}
@@ -77,7 +73,14 @@ func textOf(column arrow.Array) (appendText, error) {
 	return nil, fmt.Errorf("blob: no text for values of %s", column.DataType())
 }
 
-const secondsPerDay = 24 * 60 * 60
+// appendTime appends a time of day, with microseconds if there are any.
+func appendTime(dst []byte, micros int64) []byte {
+	dst = notation.AppendTime(dst, micros)
+	if micros%1_000_000 == 0 {
+		dst = dst[:len(dst)-len(".000000")]
+	}
+	return dst
+}
 
 // appendFloat appends the shortest text that reads back as the same float; NaN, Infinity and -Infinity as these words.
 func appendFloat(dst []byte, f float64, bits int) []byte {
@@ -91,66 +94,6 @@ func appendFloat(dst []byte, f float64, bits int) []byte {
 	}
 	return strconv.AppendFloat(dst, f, 'g', -1, bits)
 }
-
-// appendDecimal appends all digits of a decimal, those after the point included.
-func appendDecimal(dst []byte, v decimal128.Num, scale int) []byte {
-	start := len(dst)
-	if hi, lo := v.HighBits(), v.LowBits(); hi == int64(lo)>>63 {
-		dst = strconv.AppendInt(dst, int64(lo), 10)
-	} else {
-		dst = new(big.Int).Set(v.BigInt()).Append(dst, 10)
-	}
-	if scale == 0 {
-		return dst
-	}
-	digits := start
-	if dst[digits] == '-' {
-		digits++
-	}
-	// At least one digit stands before the point.
-	for len(dst)-digits <= scale {
-		dst = append(dst, 0)
-		copy(dst[digits+1:], dst[digits:])
-		dst[digits] = '0'
-	}
-	point := len(dst) - scale
-	dst = append(dst, 0)
-	copy(dst[point+1:], dst[point:])
-	dst[point] = '.'
-	return dst
-}
-
-// appendDate appends a date as in ISO 8601; years that have not four digits have a sign and six.
-func appendDate(dst []byte, t time.Time) []byte {
-	year, month, day := t.Date()
-	switch {
-	case year < 0:
-		dst = append(dst, '-')
-		year = -year
-		dst = append2(dst, year/10_000)
-	case year > 9999:
-		dst = append(dst, '+')
-		dst = append2(dst, year/10_000)
-	}
-	dst = append2(append2(dst, year/100%100), year%100)
-	dst = append2(append(dst, '-'), int(month))
-	return append2(append(dst, '-'), day)
-}
-
-// appendTime appends a time of day, with microseconds if there are any.
-func appendTime(dst []byte, t time.Time) []byte {
-	hour, minute, second := t.Clock()
-	dst = append2(dst, hour)
-	dst = append2(append(dst, ':'), minute)
-	dst = append2(append(dst, ':'), second)
-	if micros := t.Nanosecond() / 1000; micros != 0 {
-		dst = append2(append2(append2(append(dst, '.'), micros/10_000), micros/100%100), micros%100)
-	}
-	return dst
-}
-
-// append2 appends two digits.
-func append2(dst []byte, n int) []byte { return append(dst, byte('0'+n/10), byte('0'+n%10)) }
 
 // appendJSONString appends a string as JSON; ok is false if it is not UTF-8, which JSON cannot hold.
 func appendJSONString(dst []byte, text string) (_ []byte, ok bool) {

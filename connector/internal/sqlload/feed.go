@@ -159,3 +159,14 @@ func (f *Feed) count(row int64) {
 	f.last = row
 	f.lines.Add(row)
 }
+
+// Progress returns what reports the rows that a load has sent; those of ranges that are tried again count once.
+func Progress(load connector.Load) func(sent int64) {
+	var most int64
+	return func(sent int64) {
+		if sent > most && load.Progress != nil {
+			most = sent
+			load.Progress(sent)
+		}
+	}
+}

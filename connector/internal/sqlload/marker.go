@@ -100,6 +100,16 @@ func (p Plan) CommitMarker() string {
 		d.Quote("run_id"), d.Param(2), d.Quote("target"), d.Param(3), d.Quote("fence"), d.Param(4), d.Quote("state"), Loading)
 }
 
+// Finish fills the receipt of a load into its marker, in the load's transaction, which commits after that.
+func (p Plan) Finish(load connector.Load, receipt []byte, exec Exec) error {
+	n, err := exec(p.CommitMarker(), string(receipt), load.RunID, load.Target.Name, load.Fence)
+	if err == nil && n != 1 {
+		err = &connector.Error{Kind: connector.KindConflict, Reason: "MARKER_BROKEN",
+			Message: "the run's marker was changed while it was loaded", Next: "rows of " + RunsTable + " must not be changed by hand"}
+	}
+	return err
+}
+
 // Marker is a marker that stands; the zero value is none.
 type Marker struct {
 	State, Receipt string

@@ -15,9 +15,27 @@ type Existing struct {
 	Optional, Computed bool
 }
 
-// Match finds the flow's columns among those of the existing target and returns the place of each. Errors name the column: one
-// that the table does not have, or that cannot be written, or that needs a value and is not the flow's.
-func (p Plan) Match(table []Existing) ([]int, error) {
+// Match finds the flow's columns among those of the existing target, of which describe says what matters, and returns them in the
+// flow's order. Errors name the column: one that the table does not have, or that cannot be written, or that needs a value and is
+// not the flow's.
+func Match[C any](p Plan, table []C, describe func(C) Existing) ([]C, error) {
+	existing := make([]Existing, len(table))
+	for i, c := range table {
+		existing[i] = describe(c)
+	}
+	places, err := p.match(existing)
+	if err != nil {
+		return nil, err
+	}
+	found := make([]C, len(places))
+	for i, place := range places {
+		found[i] = table[place]
+	}
+	return found, nil
+}
+
+// match returns the place of each of the flow's columns in the table.
+func (p Plan) match(table []Existing) ([]int, error) {
 	places := make([]int, len(p.Columns))
 	for i, c := range p.Columns {
 		places[i] = slices.IndexFunc(table, func(e Existing) bool { return p.Dialect.sameColumn(e.Name, c.Name) })
@@ -56,9 +74,12 @@ func (p Plan) Mismatch(c connector.Column, found string) error {
 		Meta:    map[string]string{"table": p.Target.String(), "column": c.Name, "table_type": found, "flow_type": c.Type.String()}}
 }
 
-// CheckKey checks that one of the target's unique indexes is on the keys, in any order: without one, a row of the batch could
-// replace several, and two loads at once could both insert a key.
+// CheckKey checks for upsert that one of the target's unique indexes is on the keys, in any order: without one, a row of the batch
+// could replace several, and two loads at once could both insert a key.
 func (p Plan) CheckKey(unique [][]string) error {
+	if p.Mode != connector.Upsert {
+		return nil
+	}
 	keys := p.Dialect.comparable(p.Keys)
 	for _, index := range unique {
 		if slices.Equal(keys, p.Dialect.comparable(index)) {

@@ -10,6 +10,11 @@ import (
 	"github.com/lume-data/lume/connector/internal/sqlload"
 )
 
+// match matches columns that are described already.
+func match(plan sqlload.Plan, table []sqlload.Existing) ([]sqlload.Existing, error) {
+	return sqlload.Match(plan, table, func(e sqlload.Existing) sqlload.Existing { return e })
+}
+
 // matchPlan plans a load of the columns "Id" (the key), "name" and "at".
 func matchPlan(t *testing.T, fold bool) sqlload.Plan {
 	d := dialect
@@ -32,26 +37,26 @@ func requireReason(t *testing.T, err error, reason, column string) {
 func TestColumnsAreFoundWhereverTheTableHasThem(t *testing.T) {
 	t.Parallel()
 	table := []sqlload.Existing{{Name: "made", Computed: true}, {Name: "at"}, {Name: "note", Optional: true}, {Name: "name"}, {Name: "Id"}}
-	places, err := matchPlan(t, false).Match(table)
+	found, err := match(matchPlan(t, false), table)
 	require.NoError(t, err)
-	require.Equal(t, []int{4, 3, 1}, places)
+	require.Equal(t, []sqlload.Existing{table[4], table[3], table[1]}, found)
 
 	table[4].Name, table[1].Name = "ID", "At"
-	_, err = matchPlan(t, false).Match(table)
+	_, err = match(matchPlan(t, false), table)
 	requireReason(t, err, "COLUMN_NOT_FOUND", "Id")
-	places, err = matchPlan(t, true).Match(table)
+	found, err = match(matchPlan(t, true), table)
 	require.NoError(t, err)
-	require.Equal(t, []int{4, 3, 1}, places)
+	require.Equal(t, []sqlload.Existing{table[4], table[3], table[1]}, found)
 }
 
 func TestAColumnThatCannotBeLoadedIsNamed(t *testing.T) {
 	t.Parallel()
 	plan := matchPlan(t, false)
-	_, err := plan.Match([]sqlload.Existing{{Name: "Id"}, {Name: "name"}})
+	_, err := match(plan, []sqlload.Existing{{Name: "Id"}, {Name: "name"}})
 	requireReason(t, err, "COLUMN_NOT_FOUND", "at")
-	_, err = plan.Match([]sqlload.Existing{{Name: "Id"}, {Name: "name", Computed: true}, {Name: "at"}})
+	_, err = match(plan, []sqlload.Existing{{Name: "Id"}, {Name: "name", Computed: true}, {Name: "at"}})
 	requireReason(t, err, "COLUMN_NOT_WRITABLE", "name")
-	_, err = plan.Match([]sqlload.Existing{{Name: "Id"}, {Name: "name"}, {Name: "at"}, {Name: "tenant"}})
+	_, err = match(plan, []sqlload.Existing{{Name: "Id"}, {Name: "name"}, {Name: "at"}, {Name: "tenant"}})
 	requireReason(t, err, "COLUMN_REQUIRED", "tenant")
 	requireReason(t, plan.Mismatch(plan.Columns[2], "time"), "TYPE_MISMATCH", "at")
 }
@@ -63,6 +68,9 @@ func TestAnUpsertNeedsAUniqueIndexOnItsKeys(t *testing.T) {
 	require.NoError(t, plan.CheckKey([][]string{{"x"}, {"A", "b"}}))
 	for _, unique := range [][][]string{nil, {{"A"}, {"b"}}, {{"A", "b", "c"}}, {{"a", "b"}}} {
 		requireReason(t, plan.CheckKey(unique), "KEY_NOT_UNIQUE", "")
+		plan.Mode = connector.Append
+		require.NoError(t, plan.CheckKey(unique), "only upsert needs one")
+		plan.Mode = connector.Upsert
 	}
 	plan.Dialect.FoldColumns = true
 	index := []string{"B", "a"}

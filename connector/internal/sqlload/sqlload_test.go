@@ -127,6 +127,22 @@ func TestAMarkerSaysWhatBecameOfTheLoad(t *testing.T) {
 	require.ErrorContains(t, err, "MARKER_BUSY")
 }
 
+func TestOnlyTheLoadsOwnMarkerTakesItsReceipt(t *testing.T) {
+	t.Parallel()
+	plan, err := sqlload.NewPlan(dialect, "public", spec(connector.Append))
+	require.NoError(t, err)
+	load := connector.Load{RunID: "run_1", Fence: 7, Target: connector.TargetSpec{Name: "main"}}
+	affects := int64(1)
+	exec := func(statement string, args ...any) (int64, error) {
+		require.Equal(t, plan.CommitMarker(), statement)
+		require.Equal(t, []any{"{}", "run_1", "main", int64(7)}, args)
+		return affects, nil
+	}
+	require.NoError(t, plan.Finish(load, []byte("{}"), exec))
+	affects = 0
+	require.Equal(t, "MARKER_BROKEN", connector.AsError(plan.Finish(load, []byte("{}"), exec)).Reason)
+}
+
 func TestTheNameOfASessionTellsRunTargetAndFence(t *testing.T) {
 	t.Parallel()
 	load := connector.Load{RunID: "run_01ARZ3NDEKTSV4RRFFQ69G5FAV", Fence: math.MaxInt64, Target: connector.TargetSpec{Name: strings.Repeat("ä", 100)}}

@@ -115,6 +115,9 @@ func (s *session) rewrite(list []token) (string, error) {
 		case t.is("COLLATE"):
 			put("COLLATE BINARY")
 			i++
+		case t.is("REFERENCES") && next(1).named() && next(2).is("("):
+			put("REFERENCES " + quoteName(next(1).text))
+			i++
 		case t.kind == word && next(1).is("(") && !keywords[strings.ToUpper(t.text)]:
 			value, skip, err := s.function(t.text, next(2).is(")"))
 			if err != nil {

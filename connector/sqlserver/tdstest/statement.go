@@ -150,18 +150,8 @@ func (s *session) define(ctx context.Context, list []token) error {
 			_, err := s.sqlite.ExecContext(ctx, `INSERT INTO "sys.schemas" SELECT max(schema_id) + 1, ? FROM "sys.schemas"`, list[2].text)
 			return err
 		})
-	case starts(list, "CREATE", "VIEW") && len(list) > 6 && list[3].is(".") && list[5].is("AS"):
-		query, err := s.rewrite(list[6:])
-		if err != nil {
-			return err
-		}
-		return s.change(ctx, func() error {
-			if _, err := s.sqlite.ExecContext(ctx, "CREATE VIEW "+quoteName(physical(list[2].text, list[4].text))+" AS "+query); err != nil {
-				return err
-			}
-			_, err := s.sqlite.ExecContext(ctx, `INSERT INTO "sys.objects" SELECT max(object_id) + 1, ?, 1, 'V ', 0 FROM "sys.objects"`, list[4].text)
-			return err
-		})
+	case starts(list, "CREATE", "VIEW") && len(list) > 4:
+		return s.createView(ctx, list[2:])
 	case starts(list, "DROP", "TABLE") && len(list) == 5:
 		return s.change(ctx, func() error {
 			_, err := s.sqlite.ExecContext(ctx, `DELETE FROM "sys.objects" WHERE name = ?`, list[4].text)
@@ -172,6 +162,28 @@ func (s *session) define(ctx context.Context, list []token) error {
 		})
 	}
 	return syntaxError(joined(list[:2]))
+}
+
+// createView creates a view in dbo, from its name on.
+func (s *session) createView(ctx context.Context, list []token) error {
+	if strings.EqualFold(list[0].text, "dbo") && list[1].is(".") {
+		list = list[2:]
+	}
+	name := list[0].text
+	if !starts(list[1:], "AS") {
+		return syntaxError(name)
+	}
+	query, err := s.rewrite(list[2:])
+	if err != nil {
+		return err
+	}
+	return s.change(ctx, func() error {
+		if _, err := s.sqlite.ExecContext(ctx, "CREATE VIEW "+quoteName(name)+" AS "+query); err != nil {
+			return err
+		}
+		_, err := s.sqlite.ExecContext(ctx, `INSERT INTO "sys.objects" SELECT max(object_id) + 1, ?, 1, 'V ', 0 FROM "sys.objects"`, name)
+		return err
+	})
 }
 
 // namedArgs are the parameters of a statement that it uses.

@@ -1,10 +1,13 @@
-// Package loadtest makes loads for the tests of SQL targets: rows in memory, an account of refused rows, and a receipt.
+// Package loadtest is what the tests of SQL connectors share beside the suite of all connectors: loads of rows in memory, with an
+// account of refused rows and a receipt, and the tests that are the same whatever the system, such as those of [Suite].
 package loadtest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sort"
 	"sync"
 	"testing"
@@ -196,6 +199,31 @@ func (l *Load) RefusedRows() []int64 {
 	}
 	sort.Slice(rows, func(i, j int) bool { return rows[i] < rows[j] })
 	return rows
+}
+
+// Run loads into a target, and requires that it commits.
+func (l *Load) Run(t testing.TB, target connector.Target) connector.Outcome {
+	t.Helper()
+	out, err := target.Load(t.Context(), l.Load)
+	require.NoError(t, err, "%v", errors.Unwrap(err))
+	return out
+}
+
+// Coded requires an error that a connector has coded.
+func Coded(t testing.TB, err error, reason string) *connector.Error {
+	t.Helper()
+	var e *connector.Error
+	require.ErrorAs(t, err, &e)
+	require.Equal(t, reason, e.Reason, "%v: %v", e, e.Cause)
+	return e
+}
+
+// Failed returns the check that has failed. It requires one.
+func Failed(t testing.TB, checks []connector.Check) connector.Check {
+	t.Helper()
+	i := slices.IndexFunc(checks, func(c connector.Check) bool { return c.Status == connector.CheckFailed })
+	require.GreaterOrEqual(t, i, 0, "every check passed")
+	return checks[i]
 }
 
 type rejectList struct{ list []connector.Reject }

@@ -49,14 +49,12 @@ func SurvivesAKill(t *testing.T, target connector.Target, spec connector.TargetS
 	require.Equal(t, "0", count())
 	again := one(t, "run_1", spec)
 	again.Attempt, again.Fence = 2, 2
-	out, err := target.Load(t.Context(), again.Load)
-	require.NoError(t, err)
-	require.True(t, out.Committed)
+	require.False(t, again.Run(t, target).Existing)
 	require.Equal(t, "1", count())
 }
 
 // LooksUpALostCommit lets the connection of a link break at the commit, by cut, after the server has got it or before. A load
-// that takes the place of an aborted marker must not take that for the answer.
+// that takes the place of an aborted marker must not take that for the answer, and leaves it as it was if it has not committed.
 func LooksUpALostCommit(t *testing.T, link, direct connector.Target, spec connector.TargetSpec, cut func(reaches bool), count func() string) {
 	t.Helper()
 	for run, c := range map[string]struct{ reaches, resumed bool }{"run_1": {true, false}, "run_2": {false, false}, "run_3": {true, true}, "run_4": {false, true}} {
@@ -67,9 +65,7 @@ func LooksUpALostCommit(t *testing.T, link, direct connector.Target, spec connec
 			_, err := direct.Settle(t.Context(), Settlement(run, l.Target, 5))
 			require.NoError(t, err)
 		}
-		empty := New("empty "+run, l.Target, &Rows{Batch: Batch(t, spec.Columns)})
-		_, err := direct.Load(t.Context(), empty.Load)
-		require.NoError(t, err)
+		New("empty "+run, l.Target, &Rows{Batch: Batch(t, spec.Columns)}).Run(t, direct)
 		balance := l.Balance
 		l.Balance = func(written, refused int64) ([]byte, error) {
 			cut(c.reaches)
@@ -86,6 +82,15 @@ func LooksUpALostCommit(t *testing.T, link, direct connector.Target, spec connec
 		require.Equal(t, "COMMIT_LOST", e.Reason, "%v", e.Cause)
 		require.Equal(t, connector.KindUnavailable, e.Kind)
 		require.Equal(t, "0", count())
+		again := one(t, run, l.Target)
+		again.Attempt, again.Fence = 2, 5
+		if c.resumed {
+			_, err = direct.Load(t.Context(), again.Load)
+			require.ErrorIs(t, err, connector.ErrAborted)
+		}
+		again.Fence = 8
+		require.False(t, again.Run(t, direct).Existing)
+		require.Equal(t, "1", count())
 	}
 }
 
