@@ -19,7 +19,7 @@ import (
 const sourceApplication = "lume/source"
 
 // syntax is what of T-SQL must be known to bind a placeholder.
-var syntax = connector.QuerySyntax{Param: dialect.Param, Brackets: true, NestedComments: true, NamedParams: true}
+var syntax = connector.QuerySyntax{Param: dialect.Param, Brackets: true, NestedComments: true, NamedParams: true, Money: true, Judge: oneSelect}
 
 // describeQuery asks for the columns of a statement, which is analysed and not run.
 const describeQuery = `SELECT column_ordinal, is_hidden, name, system_type_name, error_number FROM sys.dm_exec_describe_first_result_set(@p1, @p2, 0) ORDER BY column_ordinal`
@@ -206,6 +206,9 @@ func (s *stream) row() (size int, err error) {
 	if !s.rows.Next() {
 		if err := s.rows.Err(); err != nil {
 			return 0, queryError(s.ctx, err)
+		}
+		if s.rows.NextResultSet() {
+			return 0, manySelects()
 		}
 		return 0, io.EOF
 	}

@@ -67,6 +67,20 @@ func TestATypeWithoutAnExactFormIsRefusedByName(t *testing.T) {
 	coded(t, err, "QUERY_COLUMN_NAMES")
 }
 
+func TestASecondResultIsNotLeftOutInSilence(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	stream, err := b.link.Query(t.Context(), "SELECT 1 AS [x] (SELECT 2 AS [y])", "", false)
+	for err == nil {
+		_, err = stream.Next(t.Context())
+	}
+	// A server that does not take that for two statements does not take it at all.
+	require.Contains(t, []string{"QUERY_STATEMENTS", "QUERY_SYNTAX"}, connector.AsError(err).Reason)
+	if stream != nil {
+		require.NoError(t, stream.Close())
+	}
+}
+
 func TestAValueThatAFlowCannotHoldEndsTheRead(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

@@ -88,20 +88,3 @@ func TestCreatedTypes(t *testing.T) {
 	require.Equal(t, "varbinary(900)", keyTypeName(connector.Type{Name: connector.TypeBinary}))
 	require.Equal(t, "bigint", keyTypeName(connector.Type{Name: connector.TypeInt64}))
 }
-
-func TestPlaceholdersAreBoundByTheRulesOfTSQL(t *testing.T) {
-	t.Parallel()
-	query, err := syntax.Bind("SELECT [a]] :source_path], N':source_path', \":source_path\" /* /* :source_path */ */ FROM t WHERE a = :source_path -- :source_path\nOR b = :source_path", true)
-	require.NoError(t, err)
-	require.Equal(t, "SELECT [a]] :source_path], N':source_path', \":source_path\" /* /* :source_path */ */ FROM t WHERE a =  @p1  -- :source_path\nOR b =  @p2 ", query.Text)
-	require.Equal(t, 2, query.Params)
-	for query, reason := range map[string]string{
-		"SELECT @p1, :source_path": "QUERY_PARAMETER", "SELECT @x, :source_path": "QUERY_PARAMETER", "SELECT ?, :source_path": "QUERY_PARAMETER",
-		"SELECT :source_path; DROP TABLE t": "QUERY_STATEMENTS", "SELECT [:source_path": "QUERY_UNTERMINATED",
-	} {
-		_, err := syntax.Bind(query, true)
-		var e *connector.Error
-		require.ErrorAs(t, err, &e, query)
-		require.Equal(t, reason, e.Reason, query)
-	}
-}

@@ -251,12 +251,13 @@ func (s *session) describe(ctx context.Context, w *writer, params map[string]any
 	return nil
 }
 
-// columnsOf describes a statement; one that returns no rows has no columns.
-func (s *session) columnsOf(ctx context.Context, statement string) ([]resultColumn, error) {
-	list, err := lex(statement)
+// columnsOf describes the first statement of a batch; one that returns no rows has no columns.
+func (s *session) columnsOf(ctx context.Context, batch string) ([]resultColumn, error) {
+	list, err := lex(batch)
 	if err != nil || len(list) == 0 {
 		return nil, err
 	}
+	list = split(list)[0]
 	if !starts(list, "SELECT") && !starts(list, "WITH") {
 		for _, t := range list {
 			if t.kind == word && foreign[strings.ToUpper(t.text)] {

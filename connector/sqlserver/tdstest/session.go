@@ -308,9 +308,6 @@ func (s *session) unlock() {
 // write takes the writer's lock of the database, and starts the transaction in SQLite if one is open. release must be
 // called; it gives the lock back unless the transaction keeps it.
 func (s *session) write(ctx context.Context) (release func(), err error) {
-	if s.snapshot {
-		return nil, &Error{Number: 40000, State: 1, Class: 16, Text: "the test server does not write in snapshot transactions"}
-	}
 	if !s.locked {
 		var timeout <-chan time.Time
 		if s.lockTimeout >= 0 {

@@ -62,6 +62,8 @@ func (s *session) statement(ctx context.Context, w *writer, list []token, params
 	switch {
 	case starts(list, "SET"):
 		return false, s.set(list[1:])
+	case starts(list, "COMMIT") && len(list) == 1:
+		return false, s.finish(w, "COMMIT", envCommit)
 	case starts(list, "SAVE", "TRANSACTION") && len(list) == 3:
 		return false, s.save(ctx, list[2].text)
 	case starts(list, "ROLLBACK", "TRANSACTION") && len(list) == 3:
@@ -88,6 +90,8 @@ func (s *session) statement(ctx context.Context, w *writer, list []token, params
 		return false, err
 	case starts(list, "INSERT", "INTO"), starts(list, "UPDATE"), starts(list, "DELETE", "FROM"):
 		return true, s.modify(ctx, list, params)
+	case starts(list, "(") && closing(list, 0) == len(list)-1:
+		return s.statement(ctx, w, list[1:len(list)-1], params)
 	case starts(list, "SELECT"), starts(list, "WITH"):
 		return true, s.query(ctx, w, list, params)
 	}
