@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -76,18 +77,10 @@ func numbers(e mssql.Error) []int32 {
 	return list
 }
 
-// hasNumber reports whether err is of the server and has that number.
-func hasNumber(err error, number int32) bool {
+// hasAny reports whether err is of the server and has one of these numbers.
+func hasAny(err error, list ...int32) bool {
 	e, ok := serverError(err)
-	if !ok {
-		return false
-	}
-	for _, n := range numbers(e) {
-		if n == number {
-			return true
-		}
-	}
-	return false
+	return ok && slices.ContainsFunc(numbers(e), func(n int32) bool { return slices.Contains(list, n) })
 }
 
 // numberError codes an error of the server by the first of its numbers that is known: what follows the first only says

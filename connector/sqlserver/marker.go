@@ -65,7 +65,7 @@ const alreadyThere = 2714
 
 func create(ctx context.Context, s *session, statement string) error {
 	err := s.exec(ctx, statement)
-	if hasNumber(err, alreadyThere) {
+	if hasAny(err, alreadyThere) {
 		return nil
 	}
 	return coded(ctx, err)

@@ -107,7 +107,7 @@ func (l *loader) run(ctx context.Context) (connector.Outcome, error) {
 	claimed, err := l.plan.Claim(l.load, func(statement string, args ...any) (int64, error) {
 		return l.session.affected(ctx, statement, args...)
 	})
-	if err != nil && !hasNumber(err, keyTaken) {
+	if err != nil && !hasAny(err, keyTaken) {
 		return connector.Outcome{}, coded(ctx, err)
 	}
 	if !claimed {
@@ -177,7 +177,7 @@ func (l *loader) rows(ctx context.Context) (int64, error) {
 // empty deletes what replace replaces. The lock keeps a second replace from adding its rows to those of this one.
 func (l *loader) empty(ctx context.Context) error {
 	err := l.session.exec(ctx, l.plan.DeleteAll()+" WITH (TABLOCKX)")
-	if hasNumber(err, 547) {
+	if hasAny(err, 547) {
 		return &connector.Error{Kind: connector.KindConflict, Reason: "ROWS_REFERENCED",
 			Message: "rows of other tables reference rows that replace would delete", Next: "use mode upsert", Cause: err}
 	}

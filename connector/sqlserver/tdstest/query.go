@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 )
 
 // describeFunction is what tells the columns of a statement.
@@ -284,7 +285,7 @@ func (s *session) columnsOf(ctx context.Context, batch string) ([]resultColumn, 
 // sessionsTable makes sys.dm_exec_sessions of this moment.
 func (s *session) sessionsTable(ctx context.Context) error {
 	for _, statement := range []string{
-		`CREATE TEMP TABLE IF NOT EXISTS "sys.dm_exec_sessions" (session_id int_smallint, program_name text_nvarchar_128, database_id int_smallint)`,
+		`CREATE TEMP TABLE IF NOT EXISTS "sys.dm_exec_sessions" (session_id int_smallint, login_time text_datetime, program_name text_nvarchar_128, database_id int_smallint)`,
 		`DELETE FROM "sys.dm_exec_sessions"`,
 	} {
 		if _, err := s.sqlite.ExecContext(ctx, statement); err != nil {
@@ -293,6 +294,7 @@ func (s *session) sessionsTable(ctx context.Context) error {
 	}
 	type row struct {
 		id       int64
+		login    time.Time
 		app      string
 		database int64
 	}
@@ -300,12 +302,12 @@ func (s *session) sessionsTable(ctx context.Context) error {
 	s.server.mu.Lock()
 	for other := range s.server.sessions {
 		if other.database != nil {
-			rows = append(rows, row{other.id, other.app, other.database.id})
+			rows = append(rows, row{other.id, other.since, other.app, other.database.id})
 		}
 	}
 	s.server.mu.Unlock()
 	for _, r := range rows {
-		if _, err := s.sqlite.ExecContext(ctx, `INSERT INTO "sys.dm_exec_sessions" VALUES (?, ?, ?)`, r.id, r.app, r.database); err != nil {
+		if _, err := s.sqlite.ExecContext(ctx, `INSERT INTO "sys.dm_exec_sessions" VALUES (?, ?, ?, ?)`, r.id, r.login.UTC().Format(storedTime), r.app, r.database); err != nil {
 			return err
 		}
 	}

@@ -166,7 +166,7 @@ func (s *Server) accept() {
 func (s *Server) serve(conn net.Conn) {
 	ctx, cancel := context.WithCancel(s.ctx)
 	defer cancel()
-	session := &session{server: s, conn: conn, ctx: ctx, packet: 4096, lockTimeout: -1}
+	session := &session{server: s, since: time.Now(), conn: conn, ctx: ctx, packet: 4096, lockTimeout: -1}
 	s.mu.Lock()
 	s.next++
 	session.id = int64(s.next)
@@ -230,6 +230,9 @@ func (s *Server) create(name string) error {
 	return nil
 }
 
+// killTakes is how long a session that is killed goes on. Who kills it once more in that time asks for a report of its rollback.
+const killTakes = 100 * time.Millisecond
+
 // kill ends a session, whatever it does: its connection breaks, and what it has not committed is rolled back.
 func (s *Server) kill(id int64, by *session) error {
 	if id == by.id {
@@ -241,10 +244,21 @@ func (s *Server) kill(id int64, by *session) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for session := range s.sessions {
-		if session.id == id {
-			_ = session.conn.Close() // It may be ending already.
-			return nil
+		if session.id != id {
+			continue
 		}
+		if session.killed {
+			return &Error{Number: 6120, State: 1, Class: 16, Text: fmt.Sprintf("Status report cannot be obtained. Rollback operation for Process ID %d is not in progress.", id)}
+		}
+		session.killed = true
+		s.done.Go(func() {
+			select {
+			case <-time.After(killTakes):
+			case <-s.ctx.Done():
+			}
+			_ = session.conn.Close() // It may have ended already.
+		})
+		return nil
 	}
 	return &Error{Number: 6106, State: 2, Class: 16, Text: fmt.Sprintf("Process ID %d is not an active process ID.", id)}
 }

@@ -18,6 +18,7 @@ import (
 type session struct {
 	server   *Server
 	id       int64
+	since    time.Time
 	conn     net.Conn
 	rw       io.ReadWriter
 	ctx      context.Context
@@ -25,6 +26,9 @@ type session struct {
 	app      string
 	database *database
 	sqlite   *sql.Conn
+
+	// killed is true from KILL on, until the session has ended. The server's mutex guards it.
+	killed bool
 
 	xactAbort   bool
 	lockTimeout time.Duration
