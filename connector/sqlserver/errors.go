@@ -34,6 +34,9 @@ var (
 	tooLong      = class{connector.KindConflict, "UNSUPPORTED", "the table cannot be created as the flow wants it", "create the table, or see the limits in the connector's TYPES.md"}
 )
 
+// rowTooLong is the number of the error of a row that no table could hold.
+const rowTooLong = 511
+
 // classes are the errors whose number says what to do. The numbers are those of the documentation of the Database Engine's
 // events and errors.
 var classes = map[int32]class{
@@ -47,6 +50,8 @@ var classes = map[int32]class{
 	220: badValue, 232: badValue, 241: badValue, 242: badValue, 245: badValue, 248: badValue, 295: badValue, 8114: badValue, 8115: badValue,
 	8134: badValue, 8152: badValue, 8169: badValue, 2628: badValue, 9420: badValue,
 	515: violated, 547: violated, 2601: violated, 2627: violated,
+	rowTooLong: {connector.KindConflict, "ROW_TOO_LONG", "a row is longer than the 8,060 bytes that a row can have, and the server ended the transaction with it",
+		"load fewer columns, or put them into one column of JSON"},
 	1205: {connector.KindUnavailable, "DEADLOCK", "a concurrent transaction was in the way", ""},
 	3960: {connector.KindUnavailable, "SERIALIZATION_FAILURE", "a concurrent transaction was in the way", ""},
 	3961: {connector.KindUnavailable, "SERIALIZATION_FAILURE", "a table was changed while it was read", ""},
@@ -144,17 +149,17 @@ func coded(ctx context.Context, err error) error {
 
 // refusals are the errors that are a row's fault, with what people are told. %s is the constraint or index.
 var refusals = map[int32]string{
-	515:  "the column does not allow NULL",
-	547:  "violates the constraint%s",
-	2601: "violates the unique index%s",
-	2627: "violates the unique constraint%s",
-	2628: "is longer than the column allows",
-	8152: "is longer than the column allows",
-	220:  "the number is out of the column's range",
-	232:  "the number is out of the column's range",
-	8115: "the number is out of the column's range",
-	511:  "the row is longer than the 8,060 bytes that a row can have",
-	1946: "the key is longer than the index%s allows",
+	515:        "the column does not allow NULL",
+	547:        "violates the constraint%s",
+	2601:       "violates the unique index%s",
+	2627:       "violates the unique constraint%s",
+	2628:       "is longer than the column allows",
+	8152:       "is longer than the column allows",
+	220:        "the number is out of the column's range",
+	232:        "the number is out of the column's range",
+	8115:       "the number is out of the column's range",
+	rowTooLong: "the row is longer than the 8,060 bytes that a row can have",
+	1946:       "the key is longer than the index%s allows",
 }
 
 var (

@@ -144,6 +144,21 @@ func TestARefusalThatEndsTheTransactionEndsTheLoad(t *testing.T) {
 	require.Empty(t, b.things())
 }
 
+func TestARowThatIsTooLongAndEndsTheTransactionIsNamed(t *testing.T) {
+	t.Parallel()
+	server, b, l := faulty(t)
+	l.Target.Mode = connector.Replace
+	for range 2 {
+		server.FailNext("ROWS #lume_load", tdstest.Fault{Ends: true, Error: &tdstest.Error{Number: 511, State: 1, Class: 16, Text: "secret"}})
+	}
+	_, err := b.link.Load(t.Context(), l.Load)
+	e := coded(t, err, "ROW_TOO_LONG")
+	require.Equal(t, connector.KindConflict, e.Kind)
+	require.NotEmpty(t, e.Next)
+	require.Empty(t, b.things())
+	require.Empty(t, l.Refused)
+}
+
 func TestACancelledQueryReturnsAtOnce(t *testing.T) {
 	t.Parallel()
 	_, b, _ := faulty(t)

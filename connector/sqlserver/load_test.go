@@ -92,6 +92,28 @@ func TestRowsThatConstraintsRefuseBecomeRejects(t *testing.T) {
 	}
 }
 
+func TestARowThatIsLongerThanARowCanBeIsAReject(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	names := []string{"id!", "int64"}
+	long, short := []any{1, 2}, []any{2, 3}
+	// What is moved out of a row leaves a pointer in it, so that only many values make it too long.
+	for i := range 900 {
+		names = append(names, fmt.Sprintf("c%d", i), "string")
+		long, short = append(long, strings.Repeat("x", 30)), append(short, nil)
+	}
+	columns := loadtest.Columns(t, names...)
+	first := append([]any{0, 1}, short[2:]...)
+	for i, mode := range []connector.Mode{connector.Append, connector.Replace, connector.Upsert} {
+		table := fmt.Sprintf("t%d", i)
+		l := loadtest.New("run_"+table, target(mode, table, columns), &loadtest.Rows{Batch: loadtest.Batch(t, columns, first, long, short), Size: 2})
+		b.load(l)
+		require.Equal(t, map[int64]connector.RefusedRow{1: {Message: "the row is longer than the 8,060 bytes that a row can have"}}, l.Refused, mode)
+		require.EqualValues(t, 2, l.Written)
+		require.Equal(t, []string{"1", "3"}, b.rows("SELECT [id] FROM [dbo].["+table+"] ORDER BY [id]"))
+	}
+}
+
 func TestReplaceOfRowsThatOthersReferToFails(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

@@ -66,7 +66,8 @@ type database struct {
 	schemas map[string]int64
 }
 
-// Fault is what goes wrong, once, in the next statement that contains a text. COMMIT stands for a commit's request.
+// Fault is what goes wrong, once, in the next statement that contains a text. COMMIT stands for a commit's request, and ROWS with
+// the name of a table for what a bulk copy sends there.
 type Fault struct {
 	// Error is sent instead of what the statement would have done.
 	Error *Error

@@ -377,7 +377,7 @@ func (s *session) failed(w *writer, err error) bool {
 		return true
 	}
 	switch list[0].Number {
-	case 515, 547, 2601, 2627:
+	case 511, 515, 547, 2601, 2627:
 		return false
 	case 1205:
 		s.abort(w)
