@@ -75,6 +75,33 @@ func TestErrorsThatAreNoRowsFaultEndTheLoad(t *testing.T) {
 	}
 }
 
+func TestALookAtTheCatalogThatADeadlockEndsIsRepeated(t *testing.T) {
+	t.Parallel()
+	deadlock := tdstest.Fault{Error: &tdstest.Error{Number: 1205, State: 1, Class: 13, Text: "was deadlocked"}}
+	server, b, l := faulty(t)
+	fresh := loadtest.New("run_2", target(connector.Append, "others", l.Target.Columns), l.Rows)
+	for _, match := range []string{"FROM sys.objects", "FROM sys.columns", "FROM sys.indexes", "FROM sys.triggers", "CREATE TABLE [dbo].[others]", "CREATE TABLE [dbo].[others_rejects]"} {
+		server.FailNext(match, deadlock)
+	}
+	require.True(t, b.load(fresh).Committed)
+	server.FailNext("FROM sys.objects", deadlock)
+	_, err := b.link.Settle(t.Context(), loadtest.Settlement("run_3", l.Target, 5))
+	require.NoError(t, err)
+	for _, match := range []string{"o.is_ms_shipped", "c.object_id IN"} {
+		server.FailNext(match, deadlock)
+	}
+	items, _, err := b.link.Discover(t.Context(), "dbo.t", "", 10)
+	require.NoError(t, err)
+	require.Len(t, items, 2)
+	require.Len(t, items[0].Columns, 1)
+	// Not for ever.
+	for range 10 {
+		server.FailNext("FROM sys.objects", deadlock)
+	}
+	_, err = b.link.Load(t.Context(), l.Load)
+	require.Equal(t, connector.KindUnavailable, coded(t, err, "DEADLOCK").Kind)
+}
+
 // withOne adds a reject, so that there is a bulk copy of rejects.
 func withOne(rejects func() (connector.Rejects, error)) (connector.Rejects, error) {
 	list, err := rejects()

@@ -95,15 +95,23 @@ const tableNotFound = "TABLE_NOT_FOUND"
 func exists(ctx context.Context, s *session, name sqlload.Table) (bool, error) {
 	var id int64
 	var kind string
-	err := s.ask(ctx, objectQuery, []any{name.Schema, name.Name}, &id, &kind)
+	err := steadily(ctx, func() error { return s.ask(ctx, objectQuery, []any{name.Schema, name.Name}, &id, &kind) })
 	if errors.Is(err, sql.ErrNoRows) {
 		return false, nil
 	}
 	return err == nil, coded(ctx, err)
 }
 
-// lookup describes a table. A missing one is KindNotFound with reason TABLE_NOT_FOUND.
-func lookup(ctx context.Context, s *session, name sqlload.Table) (*table, error) {
+// lookup describes a table. A missing one is KindNotFound with reason TABLE_NOT_FOUND. It is not for transactions.
+func lookup(ctx context.Context, s *session, name sqlload.Table) (t *table, err error) {
+	err = steadily(ctx, func() error {
+		t, err = describeTable(ctx, s, name)
+		return err
+	})
+	return t, err
+}
+
+func describeTable(ctx context.Context, s *session, name sqlload.Table) (*table, error) {
 	var id int64
 	var kind string
 	err := s.ask(ctx, objectQuery, []any{name.Schema, name.Name}, &id, &kind)

@@ -143,6 +143,28 @@ func (s *session) each(ctx context.Context, query string, args []any, f func(sca
 	return rows.Err()
 }
 
+// victimTries is how often something is done that a deadlock ends, and victimPause how long it rests before the next time.
+const (
+	victimTries = 4
+	victimPause = 20 * time.Millisecond
+)
+
+// steadily runs f, and again if the server chose it to end a deadlock, as it does with reads of the catalog while other sessions
+// create tables. It must not be called in a transaction, which would be gone.
+func steadily(ctx context.Context, f func() error) error {
+	for try := 1; ; try++ {
+		err := f()
+		if try == victimTries || !hasAny(err, 1205) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Duration(try) * victimPause):
+		}
+	}
+}
+
 const (
 	// commitTimeout bounds the wait for the answer to COMMIT.
 	commitTimeout = 30 * time.Second

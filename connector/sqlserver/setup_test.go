@@ -12,8 +12,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
-	_ "github.com/microsoft/go-mssqldb" // The driver of the tests' own sessions.
+	mssql "github.com/microsoft/go-mssqldb"
 	"github.com/stretchr/testify/require"
 
 	"github.com/lume-data/lume/connector"
@@ -106,14 +107,32 @@ func (s system) session(t testing.TB, database string) *sql.DB {
 	return db
 }
 
+// isNumber reports whether err is the server's error of that number.
+func isNumber(err error, number int32) bool {
+	var e mssql.Error
+	return errors.As(err, &e) && e.Number == number
+}
+
+// creating lets one test at a time create a database: the server locks `model` for it, and others fail with 1807.
+var creating sync.Mutex
+
 // create makes a database that goes with the test. Readers in it need not wait for writers.
 func (s system) create(t testing.TB) string {
 	t.Helper()
 	name := fmt.Sprintf("lume_test_%08x", rand.Uint32())
 	master := s.session(t, "master")
 	for _, statement := range []string{"CREATE DATABASE [" + name + "]", "ALTER DATABASE [" + name + "] SET ALLOW_SNAPSHOT_ISOLATION ON"} {
-		_, err := master.ExecContext(t.Context(), statement)
-		require.NoError(t, err)
+		// Somebody else may create one too.
+		for try := 1; ; try++ {
+			creating.Lock()
+			_, err := master.ExecContext(t.Context(), statement)
+			creating.Unlock()
+			if try == 20 || !isNumber(err, 1807) {
+				require.NoError(t, err)
+				break
+			}
+			time.Sleep(500 * time.Millisecond)
+		}
 	}
 	t.Cleanup(func() {
 		master := s.session(t, "master")

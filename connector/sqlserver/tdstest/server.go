@@ -48,6 +48,8 @@ type Server struct {
 	ctx         context.Context
 	stop        context.CancelFunc
 
+	model sync.Mutex
+
 	mu        sync.Mutex
 	databases map[string]*database
 	sessions  map[*session]bool
@@ -206,8 +208,12 @@ func selfSigned() (*tls.Config, string, error) {
 	}, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), nil
 }
 
-// create makes a database.
+// create makes a database, one at a time: each is a copy of `model`, which is locked for it.
 func (s *Server) create(name string) error {
+	if !s.model.TryLock() {
+		return &Error{Number: 1807, State: 3, Class: 16, Text: "Could not obtain exclusive lock on database 'model'. Retry the operation later."}
+	}
+	defer s.model.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, ok := s.databases[name]; ok {
