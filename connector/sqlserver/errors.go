@@ -122,6 +122,11 @@ func connectError(ctx context.Context, err error) error {
 	}
 	// The driver says some of this only in words.
 	text := err.Error()
+	if strings.Contains(text, "negative serial number") {
+		return &connector.Error{Kind: connector.KindInvalid, Reason: "TLS_FAILED",
+			Message: "the server's certificate has a negative serial number, which is not allowed: it is one that SQL Server has made for itself",
+			Next:    "give the server a certificate of its own; trust_server_certificate does not help, since this one cannot even be read", Cause: err}
+	}
 	if dial.IsTLS(err) ||
 		strings.Contains(text, "TLS Handshake") || strings.Contains(text, "does not support encryption") || strings.Contains(text, "encrypt negotiation failed") {
 		return &connector.Error{Kind: connector.KindInvalid, Reason: "TLS_FAILED",

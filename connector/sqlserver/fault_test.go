@@ -236,6 +236,19 @@ func TestLinksAreEncryptedOrRefused(t *testing.T) {
 	}
 }
 
+func TestACertificateThatNobodyCanParseSaysWhatHelps(t *testing.T) {
+	t.Parallel()
+	server := start(t, tdstest.Options{NegativeSerial: true})
+	for _, settings := range []map[string]any{{"encrypt": "true", "trust_server_certificate": true}, {"encrypt": "true"}, {"encrypt": "strict"}} {
+		check := fake(server.Port()).connect(t, "master", settings).Check(t.Context())[0]
+		require.Equal(t, connector.CheckFailed, check.Status)
+		require.Equal(t, "TLS_FAILED", check.Err.Reason, "%v", check.Err.Cause)
+		require.Contains(t, check.Err.Message, "negative serial number")
+		require.Contains(t, check.Err.Next, "give the server a certificate")
+		require.NotContains(t, check.Err.Next, "check encrypt")
+	}
+}
+
 func TestSettingsThatCannotWorkAreRefused(t *testing.T) {
 	t.Parallel()
 	s := fake(start(t, tdstest.Options{Plain: true}).Port())

@@ -2,6 +2,7 @@ package tdstest
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -10,6 +11,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"database/sql"
+	"encoding/asn1"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -35,6 +37,9 @@ const (
 type Options struct {
 	// Plain is true for a server that offers no TLS.
 	Plain bool
+	// NegativeSerial is true for a server whose certificate has a serial number below zero, as those can have that SQL Server makes
+	// for itself.
+	NegativeSerial bool
 }
 
 // Server is a running server. It has the database `master`, and those that CREATE DATABASE makes.
@@ -93,7 +98,7 @@ func Start(options Options) (*Server, error) {
 	s := &Server{dir: dir, databases: make(map[string]*database), sessions: make(map[*session]bool)}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	if !options.Plain {
-		if s.tls, s.Certificate, err = selfSigned(); err != nil {
+		if s.tls, s.Certificate, err = selfSigned(options.NegativeSerial); err != nil {
 			return nil, err
 		}
 	}
@@ -187,19 +192,26 @@ func (s *Server) serve(conn net.Conn) {
 	session.run()
 }
 
-func selfSigned() (*tls.Config, string, error) {
+// serial is the number of certificates, in one byte.
+const serial = 0x7f
+
+func selfSigned(negative bool) (*tls.Config, string, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, "", err
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "tdstest"}, IsCA: true, BasicConstraintsValid: true,
+		SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: "tdstest"}, IsCA: true, BasicConstraintsValid: true,
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
 		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
 		return nil, "", err
+	}
+	if negative {
+		// No library makes such a certificate, and clients look no further than the number.
+		der = bytes.Replace(der, []byte{asn1.TagInteger, 1, serial}, []byte{asn1.TagInteger, 1, 0xff}, 1)
 	}
 	return &tls.Config{ //nolint:gosec // G402: TLS 1.3 does not fit into TDS 7, see below.
 		// Inside of TDS 7 packets the handshake must not go on after the client's end, as that of TLS 1.3 does.
