@@ -111,3 +111,8 @@ func TestASessionOfAnotherDatabaseIsLeftAlone(t *testing.T) {
 	require.True(t, here.load(first).Committed)
 	require.Equal(t, []string{"1", "2"}, here.things())
 }
+
+func TestTheTestsLoginMaySeeAndEndSessions(t *testing.T) {
+	t.Parallel()
+	theSystem(t).requireRights(t)
+}

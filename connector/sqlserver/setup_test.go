@@ -53,7 +53,9 @@ func TestMain(m *testing.M) {
 func theSystem(t testing.TB) system {
 	t.Helper()
 	if dsn := os.Getenv("LUME_TEST_SQLSERVER_DSN"); dsn != "" {
-		return named(t, dsn)
+		s := named(t, dsn)
+		s.requireRights(t)
+		return s
 	}
 	shared.Lock()
 	defer shared.Unlock()
@@ -90,6 +92,20 @@ func named(t testing.TB, dsn string) system {
 		}
 	}
 	return s
+}
+
+// rights are the permissions that the tests need. Without the last two a login sees none but its own sessions, so that tests which count
+// sessions or end them would say nothing.
+var rights = []string{"CREATE ANY DATABASE", "VIEW SERVER STATE", "ALTER ANY CONNECTION"}
+
+// requireRights ends a test whose login could not show what it is to show.
+func (s system) requireRights(t testing.TB) {
+	t.Helper()
+	for _, right := range rights {
+		var granted sql.NullInt64
+		require.NoError(t, s.session(t, "master").QueryRowContext(t.Context(), "SELECT HAS_PERMS_BY_NAME(NULL, NULL, @p1) AS granted", right).Scan(&granted))
+		require.EqualValues(t, 1, granted.Int64, "the login of LUME_TEST_SQLSERVER_DSN lacks %s: GRANT it, or use another login", right)
+	}
 }
 
 // session opens a session of the test's own in a database.
