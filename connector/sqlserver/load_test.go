@@ -211,6 +211,47 @@ func TestColumnsThatTheDatabaseMakesAreNotLoaded(t *testing.T) {
 	coded(t, err, "KEY_NOT_UNIQUE")
 }
 
+func TestATableWhoseRowsAPolicyHidesIsNotLoaded(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	columns := loadtest.Columns(t, "id!", "int64")
+	b.exec("CREATE FUNCTION [dbo].[nobody] (@id bigint) RETURNS TABLE WITH SCHEMABINDING AS RETURN SELECT 1 AS [seen] WHERE @id = 0")
+	for table, state := range map[string]string{"hidden": "ON", "shown": "OFF"} {
+		b.exec("CREATE TABLE [dbo].[" + table + "] ([id] bigint NOT NULL PRIMARY KEY)")
+		b.exec("INSERT INTO [dbo].[" + table + "] ([id]) VALUES (1)")
+		b.exec("CREATE SECURITY POLICY [dbo].[policy_" + table + "] ADD FILTER PREDICATE [dbo].[nobody]([id]) ON [dbo].[" + table + "] WITH (STATE = " + state + ")")
+	}
+	for _, mode := range loadtest.Modes {
+		spec := target(mode, "hidden", columns)
+		l := loadtest.New("run_1", spec, &loadtest.Rows{Batch: loadtest.Batch(t, columns, []any{0, 2})})
+		_, err := b.link.Load(t.Context(), l.Load)
+		require.NotEmpty(t, coded(t, err, "ROW_SECURITY").Next)
+		require.False(t, l.Balanced)
+		require.Equal(t, "ROW_SECURITY", failedCheck(b.link.CheckTarget(t.Context(), spec)).Err.Reason)
+	}
+	b.load(loadtest.New("run_2", target(connector.Replace, "shown", columns), &loadtest.Rows{Batch: loadtest.Batch(t, columns, []any{0, 2})}))
+	require.Equal(t, []string{"2"}, b.rows("SELECT [id] FROM [dbo].[shown]"))
+}
+
+func TestATableWithAColumnSetIsNotLoaded(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.exec("CREATE TABLE [dbo].[t] ([id] bigint NOT NULL PRIMARY KEY, [a] int SPARSE NULL, [rest] xml COLUMN_SET FOR ALL_SPARSE_COLUMNS)")
+	columns := loadtest.Columns(t, "id!", "int64", "a", "int32")
+	_, err := b.link.Load(t.Context(), loadtest.New("run_1", target(connector.Append, "t", columns), &loadtest.Rows{Batch: loadtest.Batch(t, columns, []any{0, 1, 2})}).Load)
+	require.Contains(t, coded(t, err, "COLUMN_SET").Message, "dbo.t")
+}
+
+// failedCheck is the first check that failed.
+func failedCheck(checks []connector.Check) connector.Check {
+	for _, c := range checks {
+		if c.Status == connector.CheckFailed {
+			return c
+		}
+	}
+	return connector.Check{Err: &connector.Error{}}
+}
+
 func TestARunThatFindsNoTableLeavesNothingBehind(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

@@ -166,6 +166,10 @@ func (s *session) define(ctx context.Context, list []token) error {
 			_, err := s.sqlite.ExecContext(ctx, `INSERT INTO "sys.objects" SELECT max(object_id) + 1, ?, 1, 'V ', 0 FROM "sys.objects"`, list[4].text)
 			return err
 		})
+	case starts(list, "CREATE", "FUNCTION"):
+		return nil // Only security policies have any, and no row is looked at for these.
+	case starts(list, "CREATE", "SECURITY", "POLICY"):
+		return s.createPolicy(ctx, list[3:])
 	case starts(list, "DROP", "TABLE") && len(list) == 5:
 		return s.change(ctx, func() error {
 			_, err := s.sqlite.ExecContext(ctx, `DELETE FROM "sys.objects" WHERE name = ?`, list[4].text)
@@ -176,6 +180,22 @@ func (s *session) define(ctx context.Context, list []token) error {
 		})
 	}
 	return syntaxError(joined(list[:2]))
+}
+
+// createPolicy records that a security policy is about a table.
+func (s *session) createPolicy(ctx context.Context, list []token) error {
+	on := find(list, 0, "ON")
+	if on < 0 || len(list) < on+4 || !starts(list[on+4:], "WITH", "(", "STATE", "=") {
+		return syntaxError("POLICY")
+	}
+	enabled := list[on+8].is("ON")
+	return s.change(ctx, func() error {
+		if _, err := s.sqlite.ExecContext(ctx, `INSERT INTO "sys.security_policies" SELECT count(*) + 1, ? FROM "sys.security_policies"`, enabled); err != nil {
+			return err
+		}
+		_, err := s.sqlite.ExecContext(ctx, `INSERT INTO "sys.security_predicates" SELECT (SELECT max(object_id) FROM "sys.security_policies"), object_id FROM "sys.objects" WHERE name = ?`, list[on+3].text)
+		return err
+	})
 }
 
 // namedArgs are the parameters of a statement that it uses.
