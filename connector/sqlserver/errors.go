@@ -28,6 +28,7 @@ var (
 	notSQL       = class{connector.KindInvalid, "STATEMENT_REFUSED", "the server does not accept the statement", ""}
 	badValue     = class{connector.KindInvalid, "VALUE_REFUSED", "the server does not accept a value", ""}
 	violated     = class{connector.KindConflict, "CONSTRAINT_VIOLATED", "a constraint of the database is violated", ""}
+	noSnapshot   = class{connector.KindInvalid, "QUERY_SNAPSHOT", "the query reads from a database or a server that cannot take part in a snapshot", "ALTER DATABASE … SET ALLOW_SNAPSHOT_ISOLATION ON for every database of the query; a linked server needs a connector whose own database does not allow it"}
 	exhausted    = class{connector.KindUnavailable, "SERVER_EXHAUSTED", "the server is out of memory, disk, log space or workers", ""}
 	interrupted  = class{connector.KindUnavailable, "SERVER_INTERRUPTED", "the server ended the session or is not available now", ""}
 	readOnly     = class{connector.KindConflict, "READ_ONLY", "the database is read-only", "connect to the primary replica, or make the database writable"}
@@ -57,9 +58,12 @@ var classes = map[int32]class{
 	3961: {connector.KindUnavailable, "SERIALIZATION_FAILURE", "a table was changed while it was read", ""},
 	1222: {connector.KindUnavailable, "LOCK_TIMEOUT", "a lock was not free in time", "see which session holds the table or the run's marker"},
 	701:  exhausted, 802: exhausted, 1101: exhausted, 1105: exhausted, 8645: exhausted, 8651: exhausted, 9002: exhausted, 10928: exhausted, 10929: exhausted,
+	3952: noSnapshot, 7420: noSnapshot,
 	596: interrupted, 921: interrupted, 922: interrupted, 927: interrupted, 976: interrupted, 983: interrupted, 6005: interrupted, 17142: interrupted,
+	17187: interrupted, 17188: interrupted, 17189: interrupted, 18401: interrupted, 18451: interrupted,
 	40197: interrupted, 40501: interrupted, 40613: interrupted, 49918: interrupted, 49919: interrupted, 49920: interrupted,
-	3906: readOnly, 3908: readOnly,
+	3906: readOnly,
+	3908: {connector.KindConflict, "DATABASE_DAMAGED", "the database is in emergency mode or damaged", "restore the database"},
 	1701: tooLong, 1702: tooLong, 1919: tooLong, 1944: tooLong, 2705: tooLong,
 }
 
@@ -137,6 +141,10 @@ func connectError(ctx context.Context, err error) error {
 		Next: "check host, port and instance of the connector, and that the server accepts TCP connections from here", Cause: err}
 }
 
+// unsendable is what the driver says of a row that it cannot send to a table, and says only in words. Other errors of its own words
+// are those of a connection that broke.
+var unsendable = regexp.MustCompile(`^bulkcopy: |^no writer for column|^column .* does not exist in destination table|^row does not have the same number of columns`)
+
 // coded turns any error of an operation into one that a client may see; what is coded already, ended contexts and
 // sentinels pass.
 func coded(ctx context.Context, err error) error {
@@ -148,6 +156,10 @@ func coded(ctx context.Context, err error) error {
 	}
 	if e, ok := serverError(err); ok {
 		return numberError(e, err)
+	}
+	if unsendable.MatchString(err.Error()) {
+		return &connector.Error{Kind: connector.KindConflict, Reason: "TABLE_CHANGED", Message: "the table does not take rows as it was described",
+			Next: "see whether its columns were changed while it was loaded, and load again", Cause: err}
 	}
 	return &connector.Error{Kind: connector.KindUnavailable, Reason: "CONNECTION_LOST", Message: "the connection to the server was lost", Cause: err}
 }

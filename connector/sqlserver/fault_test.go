@@ -2,6 +2,7 @@ package sqlserver_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -184,6 +185,19 @@ func TestARowThatIsTooLongAndEndsTheTransactionIsNamed(t *testing.T) {
 	require.NotEmpty(t, e.Next)
 	require.Empty(t, b.things())
 	require.Empty(t, l.Refused)
+}
+
+func TestAServerWhoseSessionsDoNotCountIsLoaded(t *testing.T) {
+	t.Parallel()
+	b := setupIn(t, fake(start(t, tdstest.Options{Plain: true, NoCount: true}).Port()))
+	columns := loadtest.Columns(t, "id!", "int64")
+	for i, mode := range loadtest.Modes {
+		table := fmt.Sprintf("t%d", i)
+		l := loadtest.New("run_1", target(mode, table, columns), &loadtest.Rows{Batch: loadtest.Batch(t, columns, []any{0, 1}, []any{1, 2})})
+		l.Target.Name = table
+		b.load(l)
+		require.EqualValues(t, 2, l.Written)
+	}
 }
 
 func TestACancelledQueryReturnsAtOnce(t *testing.T) {

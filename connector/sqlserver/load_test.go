@@ -242,6 +242,20 @@ func TestATableWithAColumnSetIsNotLoaded(t *testing.T) {
 	require.Contains(t, coded(t, err, "COLUMN_SET").Message, "dbo.t")
 }
 
+func TestANameIsAsLongAsTheServerCounts(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	// Each takes two of the 128 units.
+	for n, want := range map[int]string{64: "", 65: "NAME_TOO_LONG"} {
+		columns := loadtest.Columns(t, strings.Repeat("🙂", n), "int64")
+		var reason string
+		if failed := failedCheck(b.link.CheckTarget(t.Context(), target(connector.Append, "things", columns))); failed.Name != "" {
+			reason = failed.Err.Reason
+		}
+		require.Equal(t, want, reason)
+	}
+}
+
 // failedCheck is the first check that failed.
 func failedCheck(checks []connector.Check) connector.Check {
 	for _, c := range checks {

@@ -57,8 +57,9 @@ func (w *wire) sever() {
 	}
 }
 
-// settings are those of every session. Whatever fails ends the transaction; only the moving of staged rows is exempt.
-var settings = fmt.Sprintf("SET XACT_ABORT ON; SET LOCK_TIMEOUT %d", lockTimeout.Milliseconds())
+// settings are those of every session. Whatever fails ends the transaction; only the moving of staged rows is exempt. A server can
+// have NOCOUNT on for all logins, and then would not count the rows of a bulk copy.
+var settings = fmt.Sprintf("SET XACT_ABORT ON; SET LOCK_TIMEOUT %d; SET NOCOUNT OFF", lockTimeout.Milliseconds())
 
 // connect opens a connection under an application name.
 func (c *Connector) connect(ctx context.Context, application string) (*session, error) {

@@ -83,6 +83,7 @@ func queryError(ctx context.Context, err error) error {
 	}
 	e.Kind = connector.KindInvalid
 	switch e.Reason {
+	case "QUERY_SNAPSHOT":
 	case "VALUE_REFUSED":
 		e.Reason, e.Message = "QUERY_FAILED", "a value in the query, or the batch that is bound to it, is not of the type that it is compared with or cast to"
 		e.Next = "CAST the column or the placeholder, for example CAST(" + connector.Placeholder + " AS int)"

@@ -62,7 +62,7 @@ func TestStatementsOfALoad(t *testing.T) {
 		`DELETE FROM [sales].[it's a t]]]`: plan.DeleteAll(),
 		`UPDATE [sales].[_lume_runs] SET [state] = 'committed', [receipt] = @p1, [end_time] = SYSUTCDATETIME() ` +
 			`WHERE [run_id] = @p2 AND [target] = @p3 AND [fence] = @p4 AND [state] = 'loading'`: plan.CommitMarker(),
-		`SET XACT_ABORT ON; SET LOCK_TIMEOUT 30000`: settings,
+		`SET XACT_ABORT ON; SET LOCK_TIMEOUT 30000; SET NOCOUNT OFF`: settings,
 	} {
 		require.Equal(t, want, got)
 	}

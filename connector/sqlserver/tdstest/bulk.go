@@ -60,7 +60,10 @@ func (s *session) receive(ctx context.Context, w *writer, r *reader) error {
 		w.done(tokenDone, doneError, 0)
 		return nil
 	}
-	s.rows = n
+	if s.rows = n; s.noCount {
+		w.done(tokenDone, 0, 0)
+		return nil
+	}
 	w.done(tokenDone, doneCount, n)
 	return nil
 }

@@ -40,12 +40,15 @@ type Options struct {
 	// NegativeSerial is true for a server whose certificate has a serial number below zero, as those can have that SQL Server makes
 	// for itself.
 	NegativeSerial bool
+	// NoCount is true for a server whose sessions begin with NOCOUNT ON, as its option for users can say.
+	NoCount bool
 }
 
 // Server is a running server. It has the database `master`, and those that CREATE DATABASE makes.
 type Server struct {
 	listener net.Listener
 	dir      string
+	noCount  bool
 	// Certificate is the PEM of the certificate that the server shows, for the address 127.0.0.1.
 	Certificate string
 	tls         *tls.Config
@@ -95,7 +98,7 @@ func Start(options Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{dir: dir, databases: make(map[string]*database), sessions: make(map[*session]bool)}
+	s := &Server{dir: dir, noCount: options.NoCount, databases: make(map[string]*database), sessions: make(map[*session]bool)}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	if !options.Plain {
 		if s.tls, s.Certificate, err = selfSigned(options.NegativeSerial); err != nil {
@@ -174,7 +177,7 @@ func (s *Server) accept() {
 func (s *Server) serve(conn net.Conn) {
 	ctx, cancel := context.WithCancel(s.ctx)
 	defer cancel()
-	session := &session{server: s, since: time.Now(), conn: conn, ctx: ctx, packet: 4096, lockTimeout: -1}
+	session := &session{server: s, since: time.Now(), conn: conn, ctx: ctx, packet: 4096, lockTimeout: -1, noCount: s.noCount}
 	s.mu.Lock()
 	s.next++
 	session.id = int64(s.next)

@@ -31,6 +31,7 @@ type session struct {
 	killed bool
 
 	xactAbort   bool
+	noCount     bool
 	lockTimeout time.Duration
 	describing  bool // SET FMTONLY ON
 	rows        int64

@@ -48,7 +48,7 @@ func (s *session) statements(ctx context.Context, w *writer, statements string, 
 			if ends {
 				return w.err
 			}
-		case counted:
+		case counted && !s.noCount:
 			w.done(done, doneMore|doneCount, s.rows)
 		default:
 			w.done(done, doneMore, 0)
@@ -104,6 +104,8 @@ func (s *session) set(list []token) error {
 	switch {
 	case len(list) == 2 && list[0].is("XACT_ABORT"):
 		s.xactAbort = on
+	case len(list) == 2 && list[0].is("NOCOUNT"):
+		s.noCount = on
 	case len(list) == 2 && list[0].is("FMTONLY"):
 		s.describing = on
 	case len(list) == 2 && list[0].is("LOCK_TIMEOUT"):
