@@ -210,12 +210,14 @@ func refusedRow(err error) (reason connector.RefusedRow, passing, refused bool) 
 			name = " " + m[1]
 		}
 		reason.Message = strings.Replace(message, "%s", name, 1)
-		if one.Number == 515 || one.Number == 2628 || one.Number == 547 {
+		passing = one.Number == 547 && foreignKey.MatchString(one.Message)
+		// A foreign key's error names the column that it refers to.
+		if one.Number == 515 || one.Number == 2628 || one.Number == 547 && !passing {
 			if m := messageColumn.FindStringSubmatch(one.Message); m != nil {
 				reason.Column = m[1]
 			}
 		}
-		return reason, one.Number == 547 && foreignKey.MatchString(one.Message), true
+		return reason, passing, true
 	}
 	return reason, false, false
 }

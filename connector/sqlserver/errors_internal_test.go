@@ -94,7 +94,9 @@ func TestReasonsNameConstraintsAndColumnsButNoValues(t *testing.T) {
 		{2601, "Cannot insert duplicate key row in object 'dbo.t' with unique index 'ix'. The duplicate key value is (constraint 'secret').", "violates the unique index ix", "", false},
 		{515, "Cannot insert the value NULL into column 'name', table 'd.dbo.t'; column does not allow nulls. INSERT fails.", "the column does not allow NULL", "name", false},
 		{547, `The INSERT statement conflicted with the CHECK constraint "positive". The conflict occurred in database "d", table "dbo.t", column 'v'.`, "violates the constraint positive", "v", false},
-		{547, `The INSERT statement conflicted with the FOREIGN KEY SAME TABLE constraint "up". The conflict occurred in database "d", table "dbo.t", column 'id'.`, "violates the constraint up", "id", true},
+		{547, `The INSERT statement conflicted with the FOREIGN KEY SAME TABLE constraint "up". The conflict occurred in database "d", table "dbo.t", column 'id'.`, "violates the constraint up", "", true},
+		{547, `The INSERT statement conflicted with the FOREIGN KEY constraint "known". The conflict occurred in database "d", table "dbo.refs", column 'id'.`, "violates the constraint known", "", true},
+		{1946, "Operation failed. The index entry of length 1800 bytes for the index 'PK__t' exceeds the maximum length of 1700 bytes for nonclustered indexes.", "the key is longer than the index PK__t allows", "", false},
 		{2628, "String or binary data would be truncated in table 'd.dbo.t', column 'v'. Truncated value: 'secret'.", "is longer than the column allows", "v", false},
 	} {
 		reason, passing, refused := refusedRow(mssql.Error{Number: 3621, All: []mssql.Error{{Number: c.number, Message: c.text}, {Number: 3621}}})

@@ -3,6 +3,7 @@ package tdstest
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -29,6 +30,7 @@ func catalog(d *database) []string {
 		`CREATE TABLE "sys.triggers" (parent_id int_int, is_disabled int_bit)`,
 		`CREATE TABLE "sys.security_policies" (object_id int_int, is_enabled int_bit)`,
 		`CREATE TABLE "sys.security_predicates" (object_id int_int, target_object_id int_int)`,
+		`CREATE TABLE "sys.database_permissions" (major_id int_int, permission_name text_nvarchar_128)`,
 		`CREATE TABLE "sys.databases" (database_id int_int, snapshot_isolation_state int_tinyint, is_read_committed_snapshot_on int_bit)`,
 		fmt.Sprintf(`INSERT INTO "sys.databases" VALUES (%d, 0, 0)`, d.id),
 	}
@@ -77,7 +79,28 @@ func (s *session) parseTable(list []token) (*tableDefinition, error) {
 			return nil, err
 		}
 	}
+	for _, key := range d.unique {
+		d.limitKey(key)
+	}
 	return d, nil
+}
+
+// maxKey is how many bytes a key of an index that is not clustered can have.
+const maxKey = 1700
+
+// limitKey adds a constraint for keys whose texts together can be too long.
+func (d *tableDefinition) limitKey(key []string) {
+	var lengths []string
+	most := 0
+	for _, c := range d.columns {
+		if c.typ.base == "nvarchar" && slices.Contains(key, c.name) {
+			most += 2 * c.typ.length
+			lengths = append(lengths, "coalesce(length("+quoteName(c.name)+"), 0)")
+		}
+	}
+	if most > maxKey {
+		d.lines = append(d.lines, fmt.Sprintf("CONSTRAINT %s CHECK (2 * (%s) <= %d)", quoteName("tsql_key PK__"+d.table), strings.Join(lengths, " + "), maxKey))
+	}
 }
 
 // commas splits at commas outside of parentheses.

@@ -176,7 +176,7 @@ func split(list []token) [][]token {
 			depth--
 		case t.is(";"):
 			cut(i, i+1)
-		case depth == 0 && i > start && t.kind == word && begins[strings.ToUpper(t.text)],
+		case depth == 0 && i > start && t.kind == word && !list[start].is("CREATE") && begins[strings.ToUpper(t.text)],
 			depth == 0 && i > start && t.is("SELECT") && list[start].is("SELECT") && !list[i-1].is("UNION") && !list[i-1].is("ALL"):
 			cut(i, i)
 		}

@@ -42,6 +42,8 @@ type Options struct {
 	NegativeSerial bool
 	// NoCount is true for a server whose sessions begin with NOCOUNT ON, as its option for users can say.
 	NoCount bool
+	// Denied are permissions that HAS_PERMS_BY_NAME says no one has. Statements need none.
+	Denied []string
 }
 
 // Server is a running server. It has the database `master`, and those that CREATE DATABASE makes.
@@ -49,6 +51,7 @@ type Server struct {
 	listener net.Listener
 	dir      string
 	noCount  bool
+	denied   []string
 	// Certificate is the PEM of the certificate that the server shows, for the address 127.0.0.1.
 	Certificate string
 	tls         *tls.Config
@@ -98,7 +101,7 @@ func Start(options Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{dir: dir, noCount: options.NoCount, databases: make(map[string]*database), sessions: make(map[*session]bool)}
+	s := &Server{dir: dir, noCount: options.NoCount, denied: options.Denied, databases: make(map[string]*database), sessions: make(map[*session]bool)}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	if !options.Plain {
 		if s.tls, s.Certificate, err = selfSigned(options.NegativeSerial); err != nil {

@@ -377,10 +377,11 @@ func (s *session) failed(w *writer, err error) bool {
 		s.abort(w)
 		return true
 	}
-	switch list[0].Number {
-	case 511, 515, 547, 2601, 2627:
+	switch number := list[0].Number; {
+	case number == 511, number == 515, number == 547, number == 1946, number == 2601, number == 2627:
 		return false
-	case 1205:
+	case number == 1205, number >= 50000:
+		// In a trigger XACT_ABORT is on.
 		s.abort(w)
 	}
 	return true

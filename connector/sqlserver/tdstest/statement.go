@@ -77,7 +77,7 @@ func (s *session) statement(ctx context.Context, w *writer, list []token, params
 		return s.statement(ctx, w, list[9:], params)
 	case starts(list, "CREATE", "TABLE"):
 		return false, s.createTable(ctx, list[2:])
-	case starts(list, "CREATE"), starts(list, "DROP"), starts(list, "ALTER"):
+	case starts(list, "CREATE"), starts(list, "DROP"), starts(list, "ALTER"), starts(list, "GRANT"):
 		return false, s.define(ctx, list)
 	case starts(list, "KILL") && len(list) == 2:
 		id, err := strconv.ParseInt(list[1].text, 10, 64)
@@ -168,6 +168,16 @@ func (s *session) define(ctx context.Context, list []token) error {
 			_, err := s.sqlite.ExecContext(ctx, `INSERT INTO "sys.objects" SELECT max(object_id) + 1, ?, 1, 'V ', 0 FROM "sys.objects"`, list[4].text)
 			return err
 		})
+	case starts(list, "CREATE", "UNIQUE", "INDEX") && list[4].is("ON"):
+		return s.createIndex(ctx, list[3].text, list[5:])
+	case starts(list, "CREATE", "TRIGGER") && list[3].is("ON"):
+		return s.createTrigger(ctx, list[2].text, list[4:])
+	case starts(list, "GRANT") && len(list) > 3 && list[2].is("ON"):
+		return s.change(ctx, func() error {
+			_, name, _ := table(list[3:])
+			_, err := s.sqlite.ExecContext(ctx, `INSERT INTO "sys.database_permissions" SELECT object_id, ? FROM "sys.objects" WHERE name = ?`, list[1].text, name)
+			return err
+		})
 	case starts(list, "CREATE", "FUNCTION"):
 		return nil // Only security policies have any, and no row is looked at for these.
 	case starts(list, "CREATE", "SECURITY", "POLICY"):
@@ -182,6 +192,52 @@ func (s *session) define(ctx context.Context, list []token) error {
 		})
 	}
 	return syntaxError(joined(list[:2]))
+}
+
+// table reads the name of a table, and returns what follows.
+func table(list []token) (schema, name string, rest []token) {
+	if len(list) > 2 && list[1].is(".") {
+		return list[0].text, list[2].text, list[3:]
+	}
+	return "dbo", list[0].text, list[1:]
+}
+
+// createIndex creates a unique index of one column. As an index of an expression it has its name in SQLite's errors.
+func (s *session) createIndex(ctx context.Context, name string, list []token) error {
+	schema, on, rest := table(list)
+	if len(rest) != 3 || !rest[1].named() {
+		return syntaxError("INDEX")
+	}
+	return s.change(ctx, func() error {
+		_, err := s.sqlite.ExecContext(ctx, "CREATE UNIQUE INDEX "+quoteName(name)+" ON "+quoteName(physical(schema, on))+" (+"+quoteName(rest[1].text)+")")
+		return err
+	})
+}
+
+// createTrigger creates a trigger that refuses rows: AFTER INSERT AS IF EXISTS (SELECT 1 FROM inserted WHERE …) THROW number, text, 1.
+func (s *session) createTrigger(ctx context.Context, name string, list []token) error {
+	schema, on, rest := table(list)
+	if !starts(rest, "AFTER", "INSERT", "AS", "IF", "EXISTS", "(", "SELECT") {
+		return syntaxError("TRIGGER")
+	}
+	end := closing(rest, 5)
+	where := find(rest[:end], 6, "WHERE")
+	if where < 0 || !starts(rest[end+1:], "THROW") {
+		return syntaxError("TRIGGER")
+	}
+	when, err := s.rewrite(rest[where+1 : end])
+	if err != nil {
+		return err
+	}
+	return s.change(ctx, func() error {
+		// The columns of the condition are those of the row.
+		if _, err := s.sqlite.ExecContext(ctx, fmt.Sprintf("CREATE TRIGGER %[1]s AFTER INSERT ON %[2]s WHEN (SELECT %[3]s FROM %[2]s WHERE rowid = NEW.rowid) BEGIN SELECT RAISE(ABORT, 'tsql_throw %[4]s'); END",
+			quoteName(name), quoteName(physical(schema, on)), when, rest[end+2].text)); err != nil {
+			return err
+		}
+		_, err := s.sqlite.ExecContext(ctx, `INSERT INTO "sys.triggers" SELECT object_id, 0 FROM "sys.objects" WHERE name = ?`, on)
+		return err
+	})
 }
 
 // createPolicy records that a security policy is about a table.
@@ -259,6 +315,18 @@ func translated(err error, verb, database string) error {
 	if what, ok := subject("NOT NULL constraint failed: "); ok {
 		return &Error{Number: 515, State: 2, Class: 16, Text: fmt.Sprintf("Cannot insert the value NULL into column '%s', table '%s.dbo.%s'; column does not allow nulls. %s fails.",
 			column(what), database, table(what), verb)}
+	}
+	if what, ok := subject("UNIQUE constraint failed: index "); ok {
+		return &Error{Number: 2601, State: 1, Class: 14, Text: fmt.Sprintf(
+			"Cannot insert duplicate key row in object 'dbo.t' with unique index %s. The duplicate key value is (there before).", what)}
+	}
+	if what, ok := subject("CHECK constraint failed: tsql_key "); ok {
+		return &Error{Number: 1946, State: 3, Class: 16, Text: fmt.Sprintf(
+			"Operation failed. The index entry of length %d bytes for the index '%s' exceeds the maximum length of %d bytes for nonclustered indexes.", maxKey+1, what, maxKey)}
+	}
+	if what, ok := subject("tsql_throw "); ok {
+		number, _ := strconv.ParseInt(what, 10, 32)
+		return &Error{Number: int32(number), State: 1, Class: 16, Text: "secret of the trigger"}
 	}
 	if what, ok := subject("UNIQUE constraint failed: "); ok {
 		return &Error{Number: 2627, State: 1, Class: 14, Text: fmt.Sprintf(
