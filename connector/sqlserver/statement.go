@@ -6,6 +6,8 @@ import (
 	"strings"
 	"unicode"
 
+	"golang.org/x/text/unicode/norm"
+
 	"github.com/lume-data/lume/connector"
 )
 
@@ -104,8 +106,8 @@ func notSelect(word, message string) error {
 			strings.ToLower(word) + "]", Meta: map[string]string{"word": word}}
 }
 
-// words makes words upper case, and takes them apart at what the server might not take for part of a word. A number that runs
-// into a word is refused: where the one ends and the other begins is the server's secret.
+// words makes words upper case and plain, as `ｄｅｌｅｔｅ` is not, and takes them apart at what the server might not take for part of a word.
+// A number that runs into a word is refused: where the one ends and the other begins is the server's secret.
 func words(tokens []string) ([]string, error) {
 	var list []string
 	for _, token := range tokens {
@@ -113,7 +115,7 @@ func words(tokens []string) ([]string, error) {
 			list = append(list, token)
 			continue
 		}
-		for _, word := range strings.FieldsFunc(strings.ToUpper(token), func(r rune) bool { return !wordRune(r) }) {
+		for _, word := range strings.FieldsFunc(strings.ToUpper(norm.NFKC.String(token)), func(r rune) bool { return !wordRune(r) }) {
 			word = strings.TrimLeft(word, "$")
 			if word != "" && word[0] >= '0' && word[0] <= '9' && !number.MatchString(word) {
 				return nil, &connector.Error{Kind: connector.KindInvalid, Reason: "QUERY_SYNTAX", Message: "the query has " + word + ", a number that runs into a word",
