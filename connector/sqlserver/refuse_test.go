@@ -26,49 +26,55 @@ func database(t *testing.T) loadtest.Database {
 	}}
 }
 
+// before makes what refusals refer to.
+const before = "CREATE TABLE refs (id int NOT NULL PRIMARY KEY); INSERT INTO refs (id) VALUES (5)"
+
+// refusals are tables that refuse rows.
+var refusals = []loadtest.Refusal{
+	{
+		Name: "check", Table: "id bigint NOT NULL PRIMARY KEY, v int CONSTRAINT positive CHECK (v > 0)", Columns: []string{"id!", "int64", "v", "int32"},
+		Rows:   [][]any{{3, 1, 5}, {5, 2, -1}, {9, 3, 7}, {11, 4, 0}, {12, 5, nil}},
+		Reason: map[int64]connector.RefusedRow{5: {Column: "v", Message: "violates the constraint positive"}, 11: {Column: "v", Message: "violates the constraint positive"}},
+	},
+	{
+		Name: "not null", Table: "id bigint NOT NULL PRIMARY KEY, v int NOT NULL", Columns: []string{"id!", "int64", "v", "int32"},
+		Rows:   [][]any{{3, 1, nil}, {5, 2, 1}},
+		Reason: map[int64]connector.RefusedRow{3: {Column: "v", Message: "the column does not allow NULL"}},
+	},
+	{
+		Name: "text", Table: "id bigint NOT NULL PRIMARY KEY, v nvarchar(3), w varchar(3)", Columns: []string{"id!", "int64", "v", "string", "w", "string"},
+		Rows: [][]any{{3, 1, "abc", "abc"}, {5, 2, "abcd", "abc"}, {9, 3, "a🙂", "abc"}, {10, 4, "🙂🙂", "abc"}, {11, 5, "äöü", "ä"}, {12, 6, "ab  ", nil}},
+		Reason: map[int64]connector.RefusedRow{
+			5: {Column: "v", Message: "is longer than the 3 characters of the column"}, 10: {Column: "v", Message: "is longer than the 3 characters of the column"},
+			11: {Column: "w", Message: "has characters that not every code page of a varchar column can hold: use nvarchar"}, 12: {Column: "v", Message: "is longer than the 3 characters of the column"},
+		},
+	},
+	{
+		Name: "unique in the batch", Table: "id bigint NOT NULL PRIMARY KEY, v int CONSTRAINT UQ__t UNIQUE", Columns: []string{"id!", "int64", "v", "int32"},
+		Rows:   [][]any{{3, 1, 5}, {5, 2, 6}, {9, 3, 5}, {11, 4, 5}, {12, 5, 7}},
+		Reason: map[int64]connector.RefusedRow{9: {Message: "violates the unique constraint UQ__t"}, 11: {Message: "violates the unique constraint UQ__t"}},
+	},
+	{
+		Name: "unique index", Table: "id bigint NOT NULL PRIMARY KEY, v int", Then: "CREATE UNIQUE INDEX one ON t (v)", Columns: []string{"id!", "int64", "v", "int32"},
+		Rows:   [][]any{{3, 1, 5}, {5, 2, 6}, {9, 3, 5}},
+		Reason: map[int64]connector.RefusedRow{9: {Message: "violates the unique index one"}},
+	},
+	{
+		Name: "foreign key", Table: "id bigint NOT NULL PRIMARY KEY, v int CONSTRAINT FK REFERENCES refs (id)", Columns: []string{"id!", "int64", "v", "int32"},
+		Rows:   [][]any{{3, 1, 5}, {5, 2, 6}, {9, 3, 5}, {12, 4, nil}},
+		Reason: map[int64]connector.RefusedRow{5: {Message: "violates the constraint FK"}},
+	},
+	{
+		Name: "long key", Table: "id bigint NOT NULL, a nvarchar(450) NOT NULL, b nvarchar(450) NOT NULL, CONSTRAINT PK__t PRIMARY KEY NONCLUSTERED (id, a, b)",
+		Columns: []string{"id!", "int64", "a!", "string", "b!", "string"},
+		Rows:    [][]any{{3, 1, strings.Repeat("a", 450), "b"}, {5, 2, strings.Repeat("a", 450), strings.Repeat("b", 450)}, {9, 3, "a", strings.Repeat("b", 450)}},
+		Reason:  map[int64]connector.RefusedRow{5: {Message: "the key is longer than the index PK__t allows"}},
+	},
+}
+
 func TestRefusedRowsBecomeRejectsAndTheReasonStaysOnTheRightRow(t *testing.T) {
 	t.Parallel()
-	loadtest.Refusals(t, database, "CREATE TABLE refs (id int NOT NULL PRIMARY KEY); INSERT INTO refs (id) VALUES (5)", []loadtest.Refusal{
-		{
-			Name: "check", Table: "id bigint NOT NULL PRIMARY KEY, v int CONSTRAINT positive CHECK (v > 0)", Columns: []string{"id!", "int64", "v", "int32"},
-			Rows:   [][]any{{3, 1, 5}, {5, 2, -1}, {9, 3, 7}, {11, 4, 0}, {12, 5, nil}},
-			Reason: map[int64]connector.RefusedRow{5: {Column: "v", Message: "violates the constraint positive"}, 11: {Column: "v", Message: "violates the constraint positive"}},
-		},
-		{
-			Name: "not null", Table: "id bigint NOT NULL PRIMARY KEY, v int NOT NULL", Columns: []string{"id!", "int64", "v", "int32"},
-			Rows:   [][]any{{3, 1, nil}, {5, 2, 1}},
-			Reason: map[int64]connector.RefusedRow{3: {Column: "v", Message: "the column does not allow NULL"}},
-		},
-		{
-			Name: "text", Table: "id bigint NOT NULL PRIMARY KEY, v nvarchar(3), w varchar(3)", Columns: []string{"id!", "int64", "v", "string", "w", "string"},
-			Rows: [][]any{{3, 1, "abc", "abc"}, {5, 2, "abcd", "abc"}, {9, 3, "a🙂", "abc"}, {10, 4, "🙂🙂", "abc"}, {11, 5, "äöü", "ä"}, {12, 6, "ab  ", nil}},
-			Reason: map[int64]connector.RefusedRow{
-				5: {Column: "v", Message: "is longer than the 3 characters of the column"}, 10: {Column: "v", Message: "is longer than the 3 characters of the column"},
-				11: {Column: "w", Message: "has characters that not every code page of a varchar column can hold: use nvarchar"}, 12: {Column: "v", Message: "is longer than the 3 characters of the column"},
-			},
-		},
-		{
-			Name: "unique in the batch", Table: "id bigint NOT NULL PRIMARY KEY, v int CONSTRAINT UQ__t UNIQUE", Columns: []string{"id!", "int64", "v", "int32"},
-			Rows:   [][]any{{3, 1, 5}, {5, 2, 6}, {9, 3, 5}, {11, 4, 5}, {12, 5, 7}},
-			Reason: map[int64]connector.RefusedRow{9: {Message: "violates the unique constraint UQ__t"}, 11: {Message: "violates the unique constraint UQ__t"}},
-		},
-		{
-			Name: "unique index", Table: "id bigint NOT NULL PRIMARY KEY, v int", Then: "CREATE UNIQUE INDEX one ON t (v)", Columns: []string{"id!", "int64", "v", "int32"},
-			Rows:   [][]any{{3, 1, 5}, {5, 2, 6}, {9, 3, 5}},
-			Reason: map[int64]connector.RefusedRow{9: {Message: "violates the unique index one"}},
-		},
-		{
-			Name: "foreign key", Table: "id bigint NOT NULL PRIMARY KEY, v int CONSTRAINT FK REFERENCES refs (id)", Columns: []string{"id!", "int64", "v", "int32"},
-			Rows:   [][]any{{3, 1, 5}, {5, 2, 6}, {9, 3, 5}, {12, 4, nil}},
-			Reason: map[int64]connector.RefusedRow{5: {Message: "violates the constraint FK"}},
-		},
-		{
-			Name: "long key", Table: "id bigint NOT NULL, a nvarchar(450) NOT NULL, b nvarchar(450) NOT NULL, CONSTRAINT PK__t PRIMARY KEY NONCLUSTERED (id, a, b)",
-			Columns: []string{"id!", "int64", "a!", "string", "b!", "string"},
-			Rows:    [][]any{{3, 1, strings.Repeat("a", 450), "b"}, {5, 2, strings.Repeat("a", 450), strings.Repeat("b", 450)}, {9, 3, "a", strings.Repeat("b", 450)}},
-			Reason:  map[int64]connector.RefusedRow{5: {Message: "the key is longer than the index PK__t allows"}},
-		},
-	})
+	loadtest.Refusals(t, database, before, refusals)
 }
 
 func TestManyRefusedRowsAmongManyAreFoundExactly(t *testing.T) {

@@ -93,6 +93,21 @@ func (s *session) rewrite(list []token) (string, error) {
 				return "", syntaxError(t.text)
 			}
 			put(t.text)
+		case t.is("INTO") && next(1).named() && next(2).is("("):
+			put("INTO " + quoteName(next(1).text))
+			i++
+		case t.is("HAS_PERMS_BY_NAME") && next(1).is("("):
+			end := closing(list, i+1)
+			args := commas(list[i+2 : max(end, i+2)])
+			if len(args) != 3 {
+				return "", syntaxError("HAS_PERMS_BY_NAME")
+			}
+			permission, err := s.rewrite(args[2])
+			if err != nil {
+				return "", err
+			}
+			put("(" + permission + " NOT IN ('" + strings.Join(s.server.denied, "', '") + "'))")
+			i = end
 		case t.is("WITH") && next(1).is("(") && hints[strings.ToUpper(next(2).text)]:
 			i = closing(list, i+1)
 		case t.is("CAST") && next(1).is("("):
@@ -111,22 +126,13 @@ func (s *session) rewrite(list []token) (string, error) {
 			}
 			put("tsql_cast(" + inner + ", '" + typ.String() + "')")
 			i = end
-		case t.is("HAS_PERMS_BY_NAME") && next(1).is("("):
-			end := closing(list, i+1)
-			args := commas(list[i+2 : max(end, i+2)])
-			if len(args) != 3 {
-				return "", syntaxError("HAS_PERMS_BY_NAME")
-			}
-			permission, err := s.rewrite(args[2])
-			if err != nil {
-				return "", err
-			}
-			put("(" + permission + " NOT IN ('" + strings.Join(s.server.denied, "', '") + "'))")
-			i = end
 		case t.is("COLLATE"):
 			put("COLLATE BINARY")
 			i++
-		case t.kind == word && next(1).is("(") && !keywords[strings.ToUpper(t.text)] && (i == 0 || !list[i-1].is("INTO") && !list[i-1].is("REFERENCES")):
+		case t.is("REFERENCES") && next(1).named() && next(2).is("("):
+			put("REFERENCES " + quoteName(next(1).text))
+			i++
+		case t.kind == word && next(1).is("(") && !keywords[strings.ToUpper(t.text)]:
 			value, skip, err := s.function(t.text, next(2).is(")"))
 			if err != nil {
 				return "", err
