@@ -86,8 +86,8 @@ func numbers(e mssql.Error) []int32 {
 	return list
 }
 
-// hasAny reports whether err is of the server and has one of these numbers.
-func hasAny(err error, list ...int32) bool {
+// hasNumber reports whether err is of the server and has one of these numbers.
+func hasNumber(err error, list ...int32) bool {
 	e, ok := serverError(err)
 	return ok && slices.ContainsFunc(numbers(e), func(n int32) bool { return slices.Contains(list, n) })
 }

@@ -18,11 +18,11 @@ const (
 )
 
 // isEnding reports whether an error of KILL says that the session is gone, or that somebody else has ended it.
-func isEnding(err error) bool { return hasAny(err, 6101, 6106, 6120) }
+func isEnding(err error) bool { return hasNumber(err, 6101, 6106, 6120) }
 
 // mayNot reports whether an error says that the login has no right to see sessions or to end them.
 func mayNot(err error) bool {
-	return hasAny(err, 229, 262, 297, 300, 6102)
+	return hasNumber(err, 229, 262, 297, 300, 6102)
 }
 
 // login is one session: the server gives the ids of those that are gone to others.

@@ -65,7 +65,7 @@ const alreadyThere = 2714
 
 func create(ctx context.Context, s *session, statement string) error {
 	err := steadily(ctx, func() error { return s.exec(ctx, statement) })
-	if hasAny(err, alreadyThere) {
+	if hasNumber(err, alreadyThere) {
 		return nil
 	}
 	return coded(ctx, err)

@@ -155,7 +155,7 @@ const (
 func steadily(ctx context.Context, f func() error) error {
 	for try := 1; ; try++ {
 		err := f()
-		if try == victimTries || !hasAny(err, 1205) {
+		if try == victimTries || !hasNumber(err, 1205) {
 			return err
 		}
 		select {

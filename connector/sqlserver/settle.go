@@ -26,7 +26,7 @@ func (c *Connector) Settle(ctx context.Context, settlement connector.Settlement)
 	}
 	if !found {
 		err := create(ctx, s, plan.CreateRuns())
-		if hasAny(err, 2760, 262) {
+		if hasNumber(err, 2760) || hasNumber(err, 262) {
 			// Without a table of markers, and without the means to create one, no load of this login can commit.
 			return connector.Outcome{}, nil
 		}
@@ -40,7 +40,7 @@ func (c *Connector) Settle(ctx context.Context, settlement connector.Settlement)
 	// One statement is one transaction. It waits for a load that has not ended.
 	aborted, err := plan.Abort(settlement, func(statement string, args ...any) (int64, error) {
 		n, err := s.affected(ctx, statement, args...)
-		if hasAny(err, keyTaken) {
+		if hasNumber(err, keyTaken) {
 			return 0, nil
 		}
 		return n, coded(ctx, err)

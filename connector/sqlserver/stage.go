@@ -160,7 +160,7 @@ func (l *loader) usable(ctx context.Context, cause error, reason connector.Refus
 	} else if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	if hasAny(cause, rowTooLong) {
+	if hasNumber(cause, rowTooLong) {
 		return coded(ctx, cause)
 	}
 	return &connector.Error{Kind: connector.KindConflict, Reason: "REFUSAL_ENDED_LOAD", Column: reason.Column,

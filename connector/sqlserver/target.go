@@ -11,16 +11,16 @@ import (
 
 // loader is one load on one session.
 type loader struct {
-	load     connector.Load
-	plan     sqlload.Plan
-	session  *session
-	table    *table
-	columns  []column
+	load    connector.Load
+	plan    sqlload.Plan
+	session *session
+	table   *table
+	columns []column
+	// ranged is true if rows are copied into the temporary table by ranges.
+	ranged   bool
 	refusals *sqlload.Refusals
 	// staged is true if rows go through the temporary table.
 	staged bool
-	// ranged is true if they are copied there by ranges.
-	ranged bool
 	// sent is the most rows that were reported as progress.
 	sent int64
 }
@@ -108,7 +108,7 @@ func (l *loader) run(ctx context.Context) (connector.Outcome, error) {
 	claimed, err := l.plan.Claim(l.load, func(statement string, args ...any) (int64, error) {
 		return l.session.affected(ctx, statement, args...)
 	})
-	if err != nil && !hasAny(err, keyTaken) {
+	if err != nil && !hasNumber(err, keyTaken) {
 		return connector.Outcome{}, coded(ctx, err)
 	}
 	if !claimed {
@@ -186,7 +186,7 @@ func (l *loader) carefully(ctx context.Context, f func() error) error {
 // empty deletes what replace replaces. The lock keeps a second replace from adding its rows to those of this one.
 func (l *loader) empty(ctx context.Context) error {
 	err := l.session.exec(ctx, l.plan.DeleteAll()+" WITH (TABLOCKX)")
-	if hasAny(err, 547) {
+	if hasNumber(err, 547) {
 		return &connector.Error{Kind: connector.KindConflict, Reason: "ROWS_REFERENCED",
 			Message: "rows of other tables reference rows that replace would delete", Next: "use mode upsert", Cause: err}
 	}
