@@ -1,6 +1,7 @@
 package sqlserver
 
 import (
+	"cmp"
 	"regexp"
 	"slices"
 	"strings"
@@ -45,7 +46,7 @@ func oneSelect(raw []string) error {
 	}
 	first := at(0)
 	if first != "SELECT" && first != "WITH" && first != "(" {
-		return notSelect(first, "the query does not begin with SELECT")
+		return notSelect(first, "the query begins with "+cmp.Or(first, "nothing")+" and not with SELECT")
 	}
 	// due is true where a SELECT outside of brackets is part of the query, inList in the list of a WITH.
 	due, inList := first != "(", first == "WITH"
@@ -101,9 +102,11 @@ func manySelects() error {
 }
 
 func notSelect(word, message string) error {
-	return &connector.Error{Kind: connector.KindInvalid, Reason: "QUERY_NOT_SELECT", Message: message,
-		Next: "a source only reads: write one SELECT; put what takes more than that into a view and read that; write a name that is a reserved word in brackets, as in [" +
-			strings.ToLower(word) + "]", Meta: map[string]string{"word": word}}
+	next := "a source only reads: write one SELECT, and put what takes more than that into a view"
+	if statements[word] {
+		next += "; if it is a name, write it in brackets: [" + strings.ToLower(word) + "]"
+	}
+	return &connector.Error{Kind: connector.KindInvalid, Reason: "QUERY_NOT_SELECT", Message: message, Next: next, Meta: map[string]string{"word": word}}
 }
 
 // words makes words upper case and plain, as `ｄｅｌｅｔｅ` is not, and takes them apart at what the server might not take for part of a word.

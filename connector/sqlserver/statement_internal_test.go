@@ -92,6 +92,11 @@ func TestAQueryThatIsNotOneSelectIsRefusedByName(t *testing.T) {
 		e := refusal(t, err)
 		require.Contains(t, []string{"QUERY_NOT_SELECT", "QUERY_SYNTAX"}, e.Reason, query)
 		require.Equal(t, word, e.Meta["word"], query)
+		if e.Reason == "QUERY_NOT_SELECT" {
+			require.Contains(t, e.Next, "write one SELECT", query)
+			require.Contains(t, e.Next, "view", query)
+			require.Equal(t, statements[word], strings.Contains(e.Next, "["+strings.ToLower(word)+"]"), query)
+		}
 	}
 }
 
