@@ -3,6 +3,7 @@ package tdstest_test
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"net/url"
 	"testing"
@@ -170,6 +171,7 @@ func TestASecondKillAsksForAReport(t *testing.T) {
 	require.ErrorContains(t, err, "6120")
 	require.Eventually(t, func() bool {
 		_, err := other.ExecContext(t.Context(), kill)
-		return err != nil && err.(mssql.Error).Number == 6106
+		var gone mssql.Error
+		return errors.As(err, &gone) && gone.Number == 6106
 	}, 10*time.Second, 10*time.Millisecond)
 }
