@@ -26,6 +26,12 @@ type QuerySyntax struct {
 	Backticks, Brackets bool
 	// NamedParams is true if ?, ?1, @a, $a and :a are parameters.
 	NamedParams bool
+	// Money is true if $1 is an amount and no parameter.
+	Money bool
+	// Judge refuses what the database would do for a query besides one SELECT; nil where the server itself sees to it. It gets the
+	// query's tokens but for blanks and comments: words, numbers and symbols as they are, and of what is quoted the first
+	// character. What is judged is sent without its comments, so that the server reads the same tokens.
+	Judge func(tokens []string) error
 }
 
 // BoundQuery is a query whose placeholders are parameters.
@@ -43,6 +49,7 @@ func (y QuerySyntax) Bind(query string, bound bool) (BoundQuery, error) {
 		return BoundQuery{}, invalidQuery("QUERY_ENCODING", "the query is not text", "remove bytes that are not UTF-8")
 	}
 	var out strings.Builder
+	var tokens []string
 	params, ended := 0, false
 	for i := 0; i < len(query); {
 		length, kind := y.token(query[i:], i > 0 && identByte(query[i-1]))
@@ -50,6 +57,18 @@ func (y QuerySyntax) Bind(query string, bound bool) (BoundQuery, error) {
 		i += length
 		if ended && kind != blankToken {
 			return BoundQuery{}, invalidQuery("QUERY_STATEMENTS", "the query has more than one statement", "write one SELECT")
+		}
+		if y.Judge != nil {
+			switch kind {
+			case blankToken:
+				if len(part) > 1 {
+					part = " "
+				}
+			case quotedToken:
+				tokens = append(tokens, part[:1])
+			default:
+				tokens = append(tokens, part)
+			}
 		}
 		switch kind {
 		case placeholderToken:
@@ -64,6 +83,11 @@ func (y QuerySyntax) Bind(query string, bound bool) (BoundQuery, error) {
 			ended = true
 		default:
 			out.WriteString(part)
+		}
+	}
+	if y.Judge != nil {
+		if err := y.Judge(tokens); err != nil {
+			return BoundQuery{}, err
 		}
 	}
 	switch {
@@ -84,7 +108,10 @@ func invalidQuery(reason, message, next string) error {
 type tokenKind int
 
 const (
+	// otherToken is a word, a number or a symbol.
 	otherToken tokenKind = iota
+	// quotedToken is a string or a quoted name.
+	quotedToken
 	// blankToken is white space or a comment.
 	blankToken
 	placeholderToken
@@ -122,14 +149,10 @@ func (y QuerySyntax) token(s string, afterIdent bool) (int, tokenKind) {
 		return len(Placeholder), placeholderToken
 	case y.NamedParams && c == '?':
 		return 1, parameterToken
-	case y.NamedParams && (c == ':' || c == '@' || c == '$') && !afterIdent && identAt(s, 1):
-		end := 1
-		for identAt(s, end) {
-			end++
-		}
-		return end, parameterToken
+	case y.NamedParams && (c == ':' || c == '@' || c == '$' && !y.Money) && !afterIdent && identAt(s, 1):
+		return identEnd(s, 1), parameterToken
 	}
-	return 1, otherToken
+	return max(1, identEnd(s, 0)), otherToken
 }
 
 // lineComment reports whether s starts with a comment to the end of the line.
@@ -145,9 +168,9 @@ func (y QuerySyntax) lineComment(s string) bool {
 	return false
 }
 
-// lineEnds are the characters that end a line comment.
+// lineEnds are the characters that end a line comment. Where comments are not sent it cannot matter what the server thinks.
 func (y QuerySyntax) lineEnds() string {
-	if y.DollarQuotes {
+	if y.DollarQuotes || y.Judge != nil {
 		return "\r\n"
 	}
 	return "\n"
@@ -160,6 +183,14 @@ func identByte(c byte) bool {
 
 func identAt(s string, i int) bool { return i < len(s) && identByte(s[i]) }
 
+// identEnd is where the identifier ends that s has at i.
+func identEnd(s string, i int) int {
+	for identAt(s, i) {
+		i++
+	}
+	return i
+}
+
 // quoted measures a string or name whose opening quote is at start and that ends with quote; a doubled quote does not end it.
 func quoted(s string, start int, quote byte, escapes bool) (int, tokenKind) {
 	for i := start + 1; i < len(s); i++ {
@@ -169,7 +200,7 @@ func quoted(s string, start int, quote byte, escapes bool) (int, tokenKind) {
 		case s[i] == quote && i+1 < len(s) && s[i+1] == quote:
 			i++
 		case s[i] == quote:
-			return i + 1, otherToken
+			return i + 1, quotedToken
 		}
 	}
 	return len(s), unterminatedToken
@@ -212,7 +243,7 @@ func dollar(s string) (int, tokenKind) {
 	}
 	tag := s[:end+1]
 	if closing := strings.Index(s[len(tag):], tag); closing >= 0 {
-		return len(tag) + closing + len(tag), otherToken
+		return len(tag) + closing + len(tag), quotedToken
 	}
 	return len(s), unterminatedToken
 }

@@ -220,6 +220,7 @@ func nothingIsWritten(t *testing.T, h RowSourceHarness) {
 		"INSERT INTO " + table + " VALUES (99, " + connector.Placeholder + ") RETURNING id",
 		"SELECT id FROM " + table + " WHERE name <> " + connector.Placeholder + "; DELETE FROM " + table,
 		"DROP TABLE " + table + " -- " + connector.Placeholder,
+		"SELECT id FROM " + table + " WHERE name <> " + connector.Placeholder + " DELETE FROM " + table + " COMMIT",
 	} {
 		stream, err := src.Query(t.Context(), query, "b", true)
 		if err == nil {

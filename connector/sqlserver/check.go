@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"unicode/utf8"
 
 	"github.com/lume-data/lume/connector"
 	"github.com/lume-data/lume/connector/internal/sqlload"
@@ -119,7 +118,7 @@ func (c *Connector) CheckTarget(ctx context.Context, spec connector.TargetSpec) 
 func checkNames(plan sqlload.Plan) error {
 	names := append(plan.ColumnNames(), plan.Target.Schema, plan.Target.Name, plan.Rejects.Schema, plan.Rejects.Name)
 	for _, name := range names {
-		if utf8.RuneCountInString(name) > maxName {
+		if units(name) > maxName {
 			return &connector.Error{Kind: connector.KindInvalid, Reason: "NAME_TOO_LONG",
 				Message: fmt.Sprintf("the name %q is longer than the %d characters that the server allows", name, maxName), Next: "choose a shorter name",
 				Meta: map[string]string{"name": name}}

@@ -27,7 +27,12 @@ func (c *Connector) Discover(ctx context.Context, prefix, cursor string, limit i
 		return nil, "", err
 	}
 	defer s.close()
-	items, ids, err := listItems(ctx, s, prefix, cursor)
+	var items []connector.Item
+	var ids map[string]int64
+	err = steadily(ctx, func() error {
+		items, ids, err = listItems(ctx, s, prefix, cursor)
+		return err
+	})
 	if err != nil {
 		return nil, "", coded(ctx, err)
 	}
@@ -39,14 +44,21 @@ func (c *Connector) Discover(ctx context.Context, prefix, cursor string, limit i
 	if len(items) == 0 {
 		return items, next, nil
 	}
+	err = steadily(ctx, func() error { return listColumns(ctx, s, items, ids) })
+	return items, next, coded(ctx, err)
+}
+
+// listColumns gives items their columns.
+func listColumns(ctx context.Context, s *session, items []connector.Item, ids map[string]int64) error {
 	index := make(map[int64]int, len(items))
 	list := make([]string, len(items))
 	for i, item := range items {
 		index[ids[item.Path]] = i
 		list[i] = strconv.FormatInt(ids[item.Path], 10)
+		items[i].Columns = nil
 	}
 	query := itemColumnsQuery + strings.Join(list, ", ") + ") ORDER BY c.object_id, c.column_id"
-	err = s.each(ctx, query, nil, func(scan func(...any) error) error {
+	return s.each(ctx, query, nil, func(scan func(...any) error) error {
 		var id int64
 		var n native
 		var base sql.NullString
@@ -62,7 +74,6 @@ func (c *Connector) Discover(ctx context.Context, prefix, cursor string, limit i
 		item.Columns = append(item.Columns, column)
 		return nil
 	})
-	return items, next, coded(ctx, err)
 }
 
 // listItems returns the tables and views after the cursor whose paths have the prefix, in order, and their object ids.

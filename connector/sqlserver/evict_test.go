@@ -68,3 +68,28 @@ func TestALoadFindsTheMarkerThatItWaitedFor(t *testing.T) {
 	}
 	loadtest.FindsTheMarkerItWaitedFor(t, b.link, l.Target, hold, b.count)
 }
+
+func TestASessionOfAnotherDatabaseIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	system := theSystem(t)
+	here, there := setupIn(t, system), setupIn(t, system)
+	columns := loadtest.Columns(t, "id!", "int64")
+	load := func(fence int64) *loadtest.Load {
+		l := loadtest.New("run_1", target(connector.Append, "things", columns), &loadtest.Rows{Batch: loadtest.Batch(t, columns, []any{0, 1}, []any{1, 2})})
+		l.Fence = fence
+		return l
+	}
+	first := load(1)
+	balance := first.Balance
+	first.Balance = func(written, refused int64) ([]byte, error) {
+		require.True(t, there.load(load(2)).Committed)
+		return balance(written, refused)
+	}
+	require.True(t, here.load(first).Committed)
+	require.Equal(t, []string{"1", "2"}, here.things())
+}
+
+func TestTheTestsLoginMaySeeAndEndSessions(t *testing.T) {
+	t.Parallel()
+	theSystem(t).requireRights(t)
+}

@@ -64,7 +64,7 @@ func createTables(ctx context.Context, s *session, plan sqlload.Plan, target boo
 const alreadyThere = 2714
 
 func create(ctx context.Context, s *session, statement string) error {
-	err := s.exec(ctx, statement)
+	err := steadily(ctx, func() error { return s.exec(ctx, statement) })
 	if hasNumber(err, alreadyThere) {
 		return nil
 	}

@@ -75,8 +75,12 @@ const (
 
 	triggersQuery = `SELECT COUNT(*) FROM sys.triggers WHERE parent_id = @p1 AND is_disabled = 0`
 
+	policiesQuery = `SELECT COUNT(*) FROM sys.security_predicates AS p INNER JOIN sys.security_policies AS o ON o.object_id = p.object_id
+ WHERE p.target_object_id = @p1 AND o.is_enabled = 1`
+
 	// A system type is its own user type, so that an alias type is seen as what it is based on. CLR types have no such row.
-	columnsQuery = `SELECT c.name, t.name, c.max_length, c.precision, c.scale, c.collation_name, c.is_nullable, c.is_identity, c.is_computed, c.default_object_id, c.generated_always_type
+	columnsQuery = `SELECT c.name, t.name, c.max_length, c.precision, c.scale, c.collation_name, c.is_nullable, c.is_identity, c.is_computed, c.default_object_id, c.generated_always_type,
+       c.is_column_set
   FROM sys.columns AS c LEFT JOIN sys.types AS t ON t.user_type_id = c.system_type_id
  WHERE c.object_id = @p1 ORDER BY c.column_id`
 
@@ -92,15 +96,23 @@ const (
 func exists(ctx context.Context, s *session, name sqlload.Table) (bool, error) {
 	var id int64
 	var kind string
-	err := s.ask(ctx, objectQuery, []any{name.Schema, name.Name}, &id, &kind)
+	err := steadily(ctx, func() error { return s.ask(ctx, objectQuery, []any{name.Schema, name.Name}, &id, &kind) })
 	if errors.Is(err, sql.ErrNoRows) {
 		return false, nil
 	}
 	return err == nil, coded(ctx, err)
 }
 
-// lookup describes a table. A missing one is KindNotFound with reason TABLE_NOT_FOUND.
-func lookup(ctx context.Context, s *session, name sqlload.Table) (*table, error) {
+// lookup describes a table. A missing one is KindNotFound with reason TABLE_NOT_FOUND. It is not for transactions.
+func lookup(ctx context.Context, s *session, name sqlload.Table) (t *table, err error) {
+	err = steadily(ctx, func() error {
+		t, err = describeTable(ctx, s, name)
+		return err
+	})
+	return t, err
+}
+
+func describeTable(ctx context.Context, s *session, name sqlload.Table) (*table, error) {
 	var id int64
 	var kind string
 	err := s.ask(ctx, objectQuery, []any{name.Schema, name.Name}, &id, &kind)
@@ -114,8 +126,7 @@ func lookup(ctx context.Context, s *session, name sqlload.Table) (*table, error)
 		return nil, coded(ctx, err)
 	}
 	if strings.TrimSpace(kind) != "U" {
-		return nil, &connector.Error{Kind: connector.KindConflict, Reason: "NOT_A_TABLE",
-			Message: name.String() + " is not a table", Next: "load a table, not a view or synonym", Meta: map[string]string{"table": name.String()}}
+		return nil, unfit("NOT_A_TABLE", name, "is not a table", "load a table, not a view or synonym")
 	}
 	t := &table{}
 	var triggers int
@@ -123,12 +134,23 @@ func lookup(ctx context.Context, s *session, name sqlload.Table) (*table, error)
 		return nil, coded(ctx, err)
 	}
 	t.triggered = triggers > 0
+	var policies int
+	if err := s.ask(ctx, policiesQuery, []any{id}, &policies); err != nil {
+		return nil, coded(ctx, err)
+	}
+	if policies > 0 {
+		return nil, unfit("ROW_SECURITY", name, "has a security policy, which can hide rows from replace and upsert, or refuse them",
+			"turn the policy off, or load another table")
+	}
 	err = s.each(ctx, columnsQuery, []any{id}, func(scan func(...any) error) error {
 		var c native
 		var base, collation sql.NullString
-		var identity, computed bool
+		var identity, computed, set bool
 		var defaultID, generated int64
-		err := scan(&c.name, &base, &c.length, &c.precision, &c.scale, &collation, &c.nullable, &identity, &computed, &defaultID, &generated)
+		err := scan(&c.name, &base, &c.length, &c.precision, &c.scale, &collation, &c.nullable, &identity, &computed, &defaultID, &generated, &set)
+		if err == nil && set {
+			return unfit("COLUMN_SET", name, "has a column set, which hides its sparse columns from a bulk copy", "load a table without column set")
+		}
 		c.base, c.collation = base.String, collation.String
 		c.computed = identity || computed || generated != 0 || c.base == "timestamp"
 		c.optional = c.nullable || c.computed || defaultID != 0
@@ -140,6 +162,12 @@ func lookup(ctx context.Context, s *session, name sqlload.Table) (*table, error)
 	}
 	err = t.indexes(ctx, s, id, name)
 	return t, coded(ctx, err)
+}
+
+// unfit is the error of a table that cannot be loaded.
+func unfit(reason string, name sqlload.Table, message, next string) error {
+	return &connector.Error{Kind: connector.KindConflict, Reason: reason, Message: name.String() + " " + message, Next: next,
+		Meta: map[string]string{"table": name.String()}}
 }
 
 // indexes reads the unique indexes. One that ignores duplicates would drop rows in silence.
@@ -154,9 +182,8 @@ func (t *table) indexes(ctx context.Context, s *session, id int64, name sqlload.
 		}
 		switch {
 		case ignores:
-			return &connector.Error{Kind: connector.KindConflict, Reason: "DUPLICATES_IGNORED",
-				Message: "an index of table " + name.String() + " has IGNORE_DUP_KEY, by which the server drops rows in silence",
-				Next:    "rebuild the index with IGNORE_DUP_KEY = OFF", Meta: map[string]string{"table": name.String()}}
+			return unfit("DUPLICATES_IGNORED", name, "has an index with IGNORE_DUP_KEY, by which the server drops rows in silence",
+				"rebuild the index with IGNORE_DUP_KEY = OFF")
 		case filtered:
 		case index == last:
 			t.unique[len(t.unique)-1] = append(t.unique[len(t.unique)-1], column)

@@ -59,8 +59,42 @@ func (w *wire) sever() {
 	}
 }
 
-// settings are those of every session. Whatever fails ends the transaction; only the moving of staged rows is exempt.
-var settings = fmt.Sprintf("SET XACT_ABORT ON; SET LOCK_TIMEOUT %d", lockTimeout.Milliseconds())
+// linker opens the driver's connections as links.
+type linker struct {
+	*mssql.Connector
+	wire *wire
+}
+
+// Connect implements driver.Connector.
+func (l *linker) Connect(ctx context.Context) (driver.Conn, error) {
+	conn, err := l.Connector.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	native, ok := conn.(*mssql.Conn)
+	if !ok {
+		return nil, fmt.Errorf("unexpected connection %T", conn)
+	}
+	return &link{Conn: native, wire: l.wire}, nil
+}
+
+// link is a connection of the driver that keeps its buffer. A query that fails returns before the driver has read the whole
+// answer, and the driver's Close gives the buffer to the next connection while it may still be read into (v1.11.2): one session
+// could get what another one is sent.
+type link struct {
+	*mssql.Conn
+	wire *wire
+}
+
+// Close implements driver.Conn.
+func (l *link) Close() error {
+	l.wire.sever()
+	return nil
+}
+
+// settings are those of every session. Whatever fails ends the transaction; only the moving of staged rows is exempt. A server can
+// have NOCOUNT on for all logins, and then would not count the rows of a bulk copy.
+var settings = fmt.Sprintf("SET XACT_ABORT ON; SET LOCK_TIMEOUT %d; SET NOCOUNT OFF", lockTimeout.Milliseconds())
 
 // connect opens a connection under an application name.
 func (c *Connector) connect(ctx context.Context, application string) (*session, error) {
@@ -73,9 +107,9 @@ func (c *Connector) connect(ctx context.Context, application string) (*session, 
 	s := &session{wire: &wire{Dialer: net.Dialer{Timeout: connectTimeout, KeepAliveConfig: net.KeepAliveConfig{
 		Enable: true, Idle: 30 * time.Second, Interval: 10 * time.Second, Count: 6,
 	}}}}
-	link := mssql.NewConnectorConfig(config)
-	link.Dialer = s.wire
-	s.db = sql.OpenDB(link)
+	native := mssql.NewConnectorConfig(config)
+	native.Dialer = s.wire
+	s.db = sql.OpenDB(&linker{Connector: native, wire: s.wire})
 	s.db.SetMaxOpenConns(1)
 	limited, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
@@ -143,6 +177,28 @@ func (s *session) each(ctx context.Context, query string, args []any, f func(sca
 		}
 	}
 	return rows.Err()
+}
+
+// victimTries is how often something is done that a deadlock ends, and victimPause how long it rests before the next time.
+const (
+	victimTries = 4
+	victimPause = 20 * time.Millisecond
+)
+
+// steadily runs f, and again if the server chose it to end a deadlock, as it does with reads of the catalog while other sessions
+// create tables. It must not be called in a transaction, which would be gone.
+func steadily(ctx context.Context, f func() error) error {
+	for try := 1; ; try++ {
+		err := f()
+		if try == victimTries || !hasNumber(err, 1205) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Duration(try) * victimPause):
+		}
+	}
 }
 
 const (
@@ -213,7 +269,7 @@ func (s *session) bulk(ctx context.Context, table string, columns []string, feed
 	defer stop()
 	var fed, sent error
 	err = s.Raw(func(raw any) error {
-		conn, ok := raw.(*mssql.Conn)
+		conn, ok := raw.(*link)
 		if !ok {
 			return fmt.Errorf("unexpected connection %T", raw)
 		}

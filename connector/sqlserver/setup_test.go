@@ -11,9 +11,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
-	_ "github.com/microsoft/go-mssqldb" // The driver of the tests' own sessions.
+	mssql "github.com/microsoft/go-mssqldb"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 
 	"github.com/lume-data/lume/connector"
 	"github.com/lume-data/lume/connector/internal/sqlload/loadtest"
@@ -44,6 +46,11 @@ func TestMain(m *testing.M) {
 			code = 1
 		}
 	}
+	// What the connector or its driver leaves behind shows only when everything has stopped.
+	if err := goleak.Find(); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
 	os.Exit(code)
 }
 
@@ -51,7 +58,9 @@ func TestMain(m *testing.M) {
 func theSystem(t testing.TB) system {
 	t.Helper()
 	if dsn := os.Getenv("LUME_TEST_SQLSERVER_DSN"); dsn != "" {
-		return named(t, dsn)
+		s := named(t, dsn)
+		s.requireRights(t)
+		return s
 	}
 	shared.Lock()
 	defer shared.Unlock()
@@ -90,6 +99,20 @@ func named(t testing.TB, dsn string) system {
 	return s
 }
 
+// rights are the permissions that the tests need. Without the last two a login sees none but its own sessions, so that tests which count
+// sessions or end them would say nothing.
+var rights = []string{"CREATE ANY DATABASE", "VIEW SERVER STATE", "ALTER ANY CONNECTION"}
+
+// requireRights ends a test whose login could not show what it is to show.
+func (s system) requireRights(t testing.TB) {
+	t.Helper()
+	for _, right := range rights {
+		var granted sql.NullInt64
+		require.NoError(t, s.session(t, "master").QueryRowContext(t.Context(), "SELECT HAS_PERMS_BY_NAME(NULL, NULL, @p1) AS granted", right).Scan(&granted))
+		require.EqualValues(t, 1, granted.Int64, "the login of LUME_TEST_SQLSERVER_DSN lacks %s: GRANT it, or use another login", right)
+	}
+}
+
 // session opens a session of the test's own in a database.
 func (s system) session(t testing.TB, database string) *sql.DB {
 	t.Helper()
@@ -105,14 +128,32 @@ func (s system) session(t testing.TB, database string) *sql.DB {
 	return db
 }
 
+// isNumber reports whether err is the server's error of that number.
+func isNumber(err error, number int32) bool {
+	var e mssql.Error
+	return errors.As(err, &e) && e.Number == number
+}
+
+// creating lets one test at a time create a database: the server locks `model` for it, and others fail with 1807.
+var creating sync.Mutex
+
 // create makes a database that goes with the test. Readers in it need not wait for writers.
 func (s system) create(t testing.TB) string {
 	t.Helper()
 	name := fmt.Sprintf("lume_test_%08x", rand.Uint32())
 	master := s.session(t, "master")
 	for _, statement := range []string{"CREATE DATABASE [" + name + "]", "ALTER DATABASE [" + name + "] SET ALLOW_SNAPSHOT_ISOLATION ON"} {
-		_, err := master.ExecContext(t.Context(), statement)
-		require.NoError(t, err)
+		// Somebody else may create one too.
+		for try := 1; ; try++ {
+			creating.Lock()
+			_, err := master.ExecContext(t.Context(), statement)
+			creating.Unlock()
+			if try == 20 || !isNumber(err, 1807) {
+				require.NoError(t, err)
+				break
+			}
+			time.Sleep(500 * time.Millisecond)
+		}
 	}
 	t.Cleanup(func() {
 		master := s.session(t, "master")

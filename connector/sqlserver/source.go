@@ -19,7 +19,7 @@ import (
 const sourceApplication = "lume/source"
 
 // syntax is what of T-SQL must be known to bind a placeholder.
-var syntax = connector.QuerySyntax{Param: dialect.Param, Brackets: true, NestedComments: true, NamedParams: true}
+var syntax = connector.QuerySyntax{Param: dialect.Param, Brackets: true, NestedComments: true, NamedParams: true, Money: true, Judge: oneSelect}
 
 // describeQuery asks for the columns of a statement, which is analysed and not run.
 const describeQuery = `SELECT column_ordinal, is_hidden, name, system_type_name, error_number FROM sys.dm_exec_describe_first_result_set(@p1, @p2, 0) ORDER BY column_ordinal`
@@ -83,6 +83,7 @@ func queryError(ctx context.Context, err error) error {
 	}
 	e.Kind = connector.KindInvalid
 	switch e.Reason {
+	case "QUERY_SNAPSHOT":
 	case "VALUE_REFUSED":
 		e.Reason, e.Message = "QUERY_FAILED", "a value in the query, or the batch that is bound to it, is not of the type that it is compared with or cast to"
 		e.Next = "CAST the column or the placeholder, for example CAST(" + connector.Placeholder + " AS int)"
@@ -206,6 +207,9 @@ func (s *stream) row() (size int, err error) {
 	if !s.rows.Next() {
 		if err := s.rows.Err(); err != nil {
 			return 0, queryError(s.ctx, err)
+		}
+		if s.rows.NextResultSet() {
+			return 0, manySelects()
 		}
 		return 0, io.EOF
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/lume-data/lume/connector"
+	"github.com/lume-data/lume/connector/sqlserver/tdstest"
 )
 
 // read returns the columns of a query and the values of its first row as text.
@@ -65,6 +66,33 @@ func TestATypeWithoutAnExactFormIsRefusedByName(t *testing.T) {
 	coded(t, err, "QUERY_COLUMN_TYPE")
 	_, err = b.link.Describe(t.Context(), "SELECT COUNT(*) FROM sys.tables", false)
 	coded(t, err, "QUERY_COLUMN_NAMES")
+}
+
+func TestASecondResultIsNotLeftOutInSilence(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	stream, err := b.link.Query(t.Context(), "SELECT 1 AS [x] (SELECT 2 AS [y])", "", false)
+	for err == nil {
+		_, err = stream.Next(t.Context())
+	}
+	// A server that does not take that for two statements does not take it at all.
+	require.Contains(t, []string{"QUERY_STATEMENTS", "QUERY_SYNTAX"}, connector.AsError(err).Reason)
+	if stream != nil {
+		require.NoError(t, stream.Close())
+	}
+}
+
+func TestAQueryThatNoSnapshotCanAnswerSaysSo(t *testing.T) {
+	t.Parallel()
+	for _, number := range []int32{3952, 7420} {
+		server, b, _ := faulty(t)
+		server.FailNext("SELECT 1 AS one", tdstest.Fault{Error: &tdstest.Error{Number: number, State: 1, Class: 16, Text: "secret"}})
+		_, err := b.link.Query(t.Context(), "SELECT 1 AS one", "", false)
+		e := coded(t, err, "QUERY_SNAPSHOT")
+		require.Equal(t, connector.KindInvalid, e.Kind)
+		require.Contains(t, e.Next, "ALLOW_SNAPSHOT_ISOLATION")
+		require.NotContains(t, e.Error()+e.Next, "secret")
+	}
 }
 
 func TestAValueThatAFlowCannotHoldEndsTheRead(t *testing.T) {

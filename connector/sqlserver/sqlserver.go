@@ -28,7 +28,7 @@ const (
 	lockTimeout = 30 * time.Second
 	// packetSize is the largest that an encrypted link can have.
 	packetSize = 16383
-	// maxName is how many characters a name can have.
+	// maxName is how many units of UTF-16 a name can have.
 	maxName = 128
 )
 

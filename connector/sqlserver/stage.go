@@ -95,46 +95,56 @@ func (l *loader) refuseEqualKeys(ctx context.Context) error {
 	return nil
 }
 
-// moveStaged moves a range under a savepoint. Errors of the row are refusals only if the server left the transaction
-// usable, which XACT_STATE says.
-func (l *loader) moveStaged(ctx context.Context, r sqlload.Range) (a sqlload.Attempt, err error) {
+// save runs f under a savepoint. Errors of the row are refusals only if the server left the transaction usable, which XACT_STATE
+// says. Others are returned as they are.
+func (l *loader) save(ctx context.Context, f func() error) (*sqlload.Refusal, error) {
 	const (
 		save = "SAVE TRANSACTION lume_rows"
 		undo = "ROLLBACK TRANSACTION lume_rows"
 	)
+	if err := l.session.exec(ctx, save); err != nil {
+		return nil, coded(ctx, err)
+	}
+	cause := f()
+	reason, passing, refused := refusedRow(cause)
+	if !refused {
+		return nil, cause
+	}
+	if err := l.usable(ctx, cause, reason); err != nil {
+		return nil, err
+	}
+	if err := l.session.exec(ctx, undo); err != nil {
+		return nil, coded(ctx, err)
+	}
+	return &sqlload.Refusal{Reason: reason, Suspect: -1, Passing: passing, Err: coded(ctx, cause)}, nil
+}
+
+// moveStaged moves a range.
+func (l *loader) moveStaged(ctx context.Context, r sqlload.Range) (a sqlload.Attempt, err error) {
 	s := l.session
-	if err := s.exec(ctx, save); err != nil {
-		return a, coded(ctx, err)
-	}
-	var updated int64
-	if l.plan.Mode == connector.Upsert {
-		updated, err = s.affected(ctx, updateStaged(l.plan), r.From, r.To)
-	}
-	if err == nil {
+	a.Refusal, err = l.save(ctx, func() (err error) {
+		var updated int64
+		if l.plan.Mode == connector.Upsert {
+			if updated, err = s.affected(ctx, updateStaged(l.plan), r.From, r.To); err != nil {
+				return coded(ctx, err)
+			}
+		}
 		a.Written, err = s.affected(ctx, insertStaged(l.plan), r.From, r.To)
 		a.Written += updated
+		return coded(ctx, err)
+	})
+	if err != nil {
+		return a, err
 	}
-	cause := err
-	reason, passing, refused := refusedRow(cause)
-	if cause != nil && !refused {
-		return a, coded(ctx, cause)
-	}
-	if refused {
-		if err := l.usable(ctx, cause, reason); err != nil {
-			return a, err
-		}
-		if err := s.exec(ctx, undo); err != nil {
-			return a, coded(ctx, err)
-		}
+	if a.Refusal != nil {
 		a.Written = 0
-		a.Refusal = &sqlload.Refusal{Reason: reason, Suspect: -1, Passing: passing, Err: coded(ctx, cause)}
 	}
 	err = s.ask(ctx, "SELECT COUNT_BIG(*), COALESCE(MIN(s.[_row]), 0), COALESCE(MAX(s.[_row]), 0) FROM "+stage+" AS s WHERE "+inRange,
 		[]any{r.From, r.To}, &a.Sent, &a.First, &a.Last)
 	if err != nil {
 		return a, coded(ctx, err)
 	}
-	if !refused && a.Written != a.Sent {
+	if a.Refusal == nil && a.Written != a.Sent {
 		return a, &connector.Error{Kind: connector.KindConflict, Reason: "ROWS_LOST",
 			Message: fmt.Sprintf("the server counted %d rows where %d were sent", a.Written, a.Sent),
 			Next:    "see whether an INSTEAD OF trigger of the table drops rows", Meta: map[string]string{"table": l.plan.Target.String()}}
@@ -149,6 +159,9 @@ func (l *loader) usable(ctx context.Context, cause error, reason connector.Refus
 		return nil
 	} else if ctx.Err() != nil {
 		return ctx.Err()
+	}
+	if hasNumber(cause, rowTooLong) {
+		return coded(ctx, cause)
 	}
 	return &connector.Error{Kind: connector.KindConflict, Reason: "REFUSAL_ENDED_LOAD", Column: reason.Column,
 		Message: "the server ended the transaction when it refused a row, as it does for an error in a trigger: " + reason.Message,

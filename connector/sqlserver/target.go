@@ -11,11 +11,13 @@ import (
 
 // loader is one load on one session.
 type loader struct {
-	load     connector.Load
-	plan     sqlload.Plan
-	session  *session
-	table    *table
-	columns  []column
+	load    connector.Load
+	plan    sqlload.Plan
+	session *session
+	table   *table
+	columns []column
+	// ranged is true if rows are copied into the temporary table by ranges.
+	ranged   bool
 	refusals *sqlload.Refusals
 	// staged is true if rows go through the temporary table.
 	staged bool
@@ -61,8 +63,7 @@ func (c *Connector) Load(ctx context.Context, load connector.Load) (connector.Ou
 	// where there are triggers, and where a row was refused the load begins again.
 	l.staged = plan.Mode != connector.Append || l.table.triggered
 	out, err := l.run(ctx)
-	if errors.Is(err, errStage) {
-		l.staged = true
+	for errors.Is(err, errAgain) {
 		load.Restart()
 		out, err = l.run(ctx)
 	}
@@ -151,15 +152,23 @@ func (l *loader) rows(ctx context.Context) (int64, error) {
 			return 0, err
 		}
 	}
-	// A refused row must not end the transaction.
+	var written int64
+	err := l.carefully(ctx, func() (err error) {
+		written, err = sqlload.Bisect(ctx, sqlload.AllRows, l.moveStaged, l.refusals)
+		return err
+	})
+	return written, err
+}
+
+// carefully runs f so that a refused row need not end the transaction.
+func (l *loader) carefully(ctx context.Context, f func() error) error {
 	if err := l.session.exec(ctx, "SET XACT_ABORT OFF"); err != nil {
-		return 0, coded(ctx, err)
+		return coded(ctx, err)
 	}
-	written, err := sqlload.Bisect(ctx, sqlload.AllRows, l.moveStaged, l.refusals)
-	if err != nil {
-		return 0, err
+	if err := f(); err != nil {
+		return err
 	}
-	return written, coded(ctx, l.session.exec(ctx, "SET XACT_ABORT ON"))
+	return coded(ctx, l.session.exec(ctx, "SET XACT_ABORT ON"))
 }
 
 // empty deletes what replace replaces. The lock keeps a second replace from adding its rows to those of this one.

@@ -43,6 +43,14 @@ func (s *session) receive(ctx context.Context, w *writer, r *reader) error {
 	if b == nil {
 		return fmt.Errorf("rows without INSERT BULK")
 	}
+	if f := s.server.fault("ROWS " + b.table); f.Error != nil {
+		s.failed(w, f.Error)
+		if f.Ends {
+			s.abort(w)
+		}
+		w.done(tokenDone, doneError, 0)
+		return nil
+	}
 	n, err := s.insertBulk(ctx, b, r)
 	if err != nil {
 		if r.err != nil {
@@ -52,7 +60,10 @@ func (s *session) receive(ctx context.Context, w *writer, r *reader) error {
 		w.done(tokenDone, doneError, 0)
 		return nil
 	}
-	s.rows = n
+	if s.rows = n; s.noCount {
+		w.done(tokenDone, 0, 0)
+		return nil
+	}
 	w.done(tokenDone, doneCount, n)
 	return nil
 }
@@ -114,9 +125,72 @@ func (s *session) insertRows(ctx context.Context, query string, types []sqlType,
 				return err
 			}
 		}
+		if size := rowSize(types, values); size > maxRow {
+			return &Error{Number: 511, State: 1, Class: 16, Text: fmt.Sprintf("Cannot create a row of size %d which is greater than the allowable maximum row size of %d.", size, maxRow)}
+		}
 		if _, err := insert.ExecContext(ctx, values...); err != nil {
 			return err
 		}
 		*count++
 	}
+}
+
+const (
+	maxRow = 8060
+	// pointer is what is left in a row of a value that is moved out of it.
+	pointer = 24
+)
+
+// rowSize is how many bytes a row takes at least.
+func rowSize(types []sqlType, values []any) int {
+	size, variable := 4+2+(len(types)+7)/8, 0
+	for i, v := range values {
+		n := types[i].fixedSize()
+		switch v := v.(type) {
+		case string:
+			if n == 0 {
+				variable++
+				n = min(len(v), pointer)
+			}
+		case []byte:
+			if n == 0 {
+				variable++
+				n = min(len(v), pointer)
+			}
+		}
+		size += n
+	}
+	if variable > 0 {
+		size += 2 + 2*variable
+	}
+	return size
+}
+
+// fixedSize is how many bytes a value takes in every row; 0 for types whose values differ in that.
+func (t sqlType) fixedSize() int {
+	switch t.base {
+	case "bit", "tinyint":
+		return 1
+	case "smallint":
+		return 2
+	case "date":
+		return 3
+	case "int", "real":
+		return 4
+	case "time":
+		return 5
+	case "bigint", "float", "datetime2", "money", "datetime":
+		return 8
+	case "datetimeoffset":
+		return 10
+	case "uniqueidentifier":
+		return 16
+	case "decimal", "numeric":
+		return 17
+	case "char", "binary":
+		return t.length
+	case "nchar":
+		return 2 * t.length
+	}
+	return 0
 }

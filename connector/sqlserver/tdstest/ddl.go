@@ -3,6 +3,7 @@ package tdstest
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -22,11 +23,14 @@ func catalog(d *database) []string {
 		`CREATE VIEW "sys.tables" AS SELECT object_id, name, schema_id FROM "sys.objects" WHERE type = 'U '`,
 		`CREATE TABLE "sys.columns" (object_id int_int, column_id int_int, name text_nvarchar_128, system_type_id int_int, max_length int_smallint,
 			precision int_tinyint, scale int_tinyint, collation_name text_nvarchar_128, is_nullable int_bit, is_identity int_bit, is_computed int_bit,
-			default_object_id int_int, generated_always_type int_tinyint)`,
+			default_object_id int_int, generated_always_type int_tinyint, is_column_set int_bit)`,
 		`CREATE TABLE "sys.types" (user_type_id int_int, name text_nvarchar_128)`,
 		`CREATE TABLE "sys.indexes" (object_id int_int, index_id int_int, is_unique int_bit, is_disabled int_bit, has_filter int_bit, ignore_dup_key int_bit)`,
 		`CREATE TABLE "sys.index_columns" (object_id int_int, index_id int_int, column_id int_int, key_ordinal int_tinyint)`,
 		`CREATE TABLE "sys.triggers" (parent_id int_int, is_disabled int_bit)`,
+		`CREATE TABLE "sys.security_policies" (object_id int_int, is_enabled int_bit)`,
+		`CREATE TABLE "sys.security_predicates" (object_id int_int, target_object_id int_int)`,
+		`CREATE TABLE "sys.database_permissions" (major_id int_int, permission_name text_nvarchar_128)`,
 		`CREATE TABLE "sys.databases" (database_id int_int, snapshot_isolation_state int_tinyint, is_read_committed_snapshot_on int_bit)`,
 		fmt.Sprintf(`INSERT INTO "sys.databases" VALUES (%d, 0, 0)`, d.id),
 	}
@@ -52,6 +56,7 @@ type columnDefinition struct {
 	notNull   bool
 	identity  bool
 	defaulted bool
+	set       bool
 }
 
 // parseTable reads a CREATE TABLE from its name on.
@@ -74,7 +79,28 @@ func (s *session) parseTable(list []token) (*tableDefinition, error) {
 			return nil, err
 		}
 	}
+	for _, key := range d.unique {
+		d.limitKey(key)
+	}
 	return d, nil
+}
+
+// maxKey is how many bytes a key of an index that is not clustered can have.
+const maxKey = 1700
+
+// limitKey adds a constraint for keys whose texts together can be too long.
+func (d *tableDefinition) limitKey(key []string) {
+	var lengths []string
+	most := 0
+	for _, c := range d.columns {
+		if c.typ.base == "nvarchar" && slices.Contains(key, c.name) {
+			most += 2 * c.typ.length
+			lengths = append(lengths, "coalesce(length("+quoteName(c.name)+"), 0)")
+		}
+	}
+	if most > maxKey {
+		d.lines = append(d.lines, fmt.Sprintf("CONSTRAINT %s CHECK (2 * (%s) <= %d)", quoteName("tsql_key PK__"+d.table), strings.Join(lengths, " + "), maxKey))
+	}
 }
 
 // commas splits at commas outside of parentheses.
@@ -126,8 +152,11 @@ func (s *session) parseLine(d *tableDefinition, line []token) error {
 		case starts(rest, "NOT", "NULL"):
 			c.notNull = true
 			rest = rest[2:]
-		case starts(rest, "NULL"):
+		case starts(rest, "NULL"), starts(rest, "SPARSE"):
 			rest = rest[1:]
+		case starts(rest, "COLUMN_SET", "FOR", "ALL_SPARSE_COLUMNS"):
+			c.set = true
+			rest = rest[3:]
 		case starts(rest, "IDENTITY"):
 			c.identity = true
 			rest = rest[closing(rest, 1)+1:]
@@ -252,8 +281,8 @@ func (s *session) record(ctx context.Context, d *tableDefinition) error {
 		if c.collation != "" {
 			collation = c.collation
 		}
-		err = exec(`INSERT INTO "sys.columns" VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, 0)`, id, i+1, c.name, systemTypes[c.typ.base], length,
-			c.typ.precision, c.typ.scale, collation, !c.notNull, c.identity, c.defaulted)
+		err = exec(`INSERT INTO "sys.columns" VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, 0, ?)`, id, i+1, c.name, systemTypes[c.typ.base], length,
+			c.typ.precision, c.typ.scale, collation, !c.notNull, c.identity, c.defaulted, c.set)
 	}
 	for i, names := range d.unique {
 		if err == nil {

@@ -152,21 +152,36 @@ func comment(s string) int {
 	return -1
 }
 
-// split cuts a batch at semicolons.
+// begins are words that begin a statement wherever they stand outside of parentheses: T-SQL needs no semicolon before them.
+var begins = set("COMMIT DELETE DROP INSERT KILL")
+
+// split cuts a batch into its statements: at semicolons, before words that begin one, and between queries.
 func split(list []token) [][]token {
 	var all [][]token
-	start := 0
+	start, depth := 0, 0
+	cut := func(end, next int) {
+		if end > start {
+			all = append(all, list[start:end])
+		}
+		start = next
+	}
 	for i, t := range list {
-		if t.is(";") {
-			if i > start {
-				all = append(all, list[start:i])
+		switch {
+		case t.is("("):
+			if depth == 0 && i > start && list[i-1].kind == name && starts(list[i+1:], "SELECT") {
+				cut(i, i)
 			}
-			start = i + 1
+			depth++
+		case t.is(")"):
+			depth--
+		case t.is(";"):
+			cut(i, i+1)
+		case depth == 0 && i > start && t.kind == word && !list[start].is("CREATE") && begins[strings.ToUpper(t.text)],
+			depth == 0 && i > start && t.is("SELECT") && list[start].is("SELECT") && !list[i-1].is("UNION") && !list[i-1].is("ALL"):
+			cut(i, i)
 		}
 	}
-	if start < len(list) {
-		all = append(all, list[start:])
-	}
+	cut(len(list), len(list))
 	return all
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 )
 
 // describeFunction is what tells the columns of a statement.
@@ -251,12 +252,13 @@ func (s *session) describe(ctx context.Context, w *writer, params map[string]any
 	return nil
 }
 
-// columnsOf describes a statement; one that returns no rows has no columns.
-func (s *session) columnsOf(ctx context.Context, statement string) ([]resultColumn, error) {
-	list, err := lex(statement)
+// columnsOf describes the first statement of a batch; one that returns no rows has no columns.
+func (s *session) columnsOf(ctx context.Context, batch string) ([]resultColumn, error) {
+	list, err := lex(batch)
 	if err != nil || len(list) == 0 {
 		return nil, err
 	}
+	list = split(list)[0]
 	if !starts(list, "SELECT") && !starts(list, "WITH") {
 		for _, t := range list {
 			if t.kind == word && foreign[strings.ToUpper(t.text)] {
@@ -283,7 +285,7 @@ func (s *session) columnsOf(ctx context.Context, statement string) ([]resultColu
 // sessionsTable makes sys.dm_exec_sessions of this moment.
 func (s *session) sessionsTable(ctx context.Context) error {
 	for _, statement := range []string{
-		`CREATE TEMP TABLE IF NOT EXISTS "sys.dm_exec_sessions" (session_id int_smallint, program_name text_nvarchar_128, database_id int_smallint)`,
+		`CREATE TEMP TABLE IF NOT EXISTS "sys.dm_exec_sessions" (session_id int_smallint, login_time text_datetime, program_name text_nvarchar_128, database_id int_smallint)`,
 		`DELETE FROM "sys.dm_exec_sessions"`,
 	} {
 		if _, err := s.sqlite.ExecContext(ctx, statement); err != nil {
@@ -292,6 +294,7 @@ func (s *session) sessionsTable(ctx context.Context) error {
 	}
 	type row struct {
 		id       int64
+		login    time.Time
 		app      string
 		database int64
 	}
@@ -299,12 +302,12 @@ func (s *session) sessionsTable(ctx context.Context) error {
 	s.server.mu.Lock()
 	for other := range s.server.sessions {
 		if other.database != nil {
-			rows = append(rows, row{other.id, other.app, other.database.id})
+			rows = append(rows, row{other.id, other.since, other.app, other.database.id})
 		}
 	}
 	s.server.mu.Unlock()
 	for _, r := range rows {
-		if _, err := s.sqlite.ExecContext(ctx, `INSERT INTO "sys.dm_exec_sessions" VALUES (?, ?, ?)`, r.id, r.app, r.database); err != nil {
+		if _, err := s.sqlite.ExecContext(ctx, `INSERT INTO "sys.dm_exec_sessions" VALUES (?, ?, ?, ?)`, r.id, r.login.UTC().Format(storedTime), r.app, r.database); err != nil {
 			return err
 		}
 	}

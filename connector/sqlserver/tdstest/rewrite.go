@@ -20,7 +20,7 @@ var foreign = set("LIMIT RETURNING GLOB PRAGMA REPLACE ATTACH VACUUM EXPLAIN CON
 // functions are those of T-SQL, with what does the same in SQLite.
 var functions = map[string]string{
 	"COUNT": "count", "COUNT_BIG": "count", "MIN": "min", "MAX": "max", "SUM": "sum", "COALESCE": "coalesce", "ISNULL": "ifnull", "LOWER": "lower", "UPPER": "upper",
-	"LEN": "length", "SYSUTCDATETIME": "tsql_now", "HAS_PERMS_BY_NAME": "tsql_one", "DATABASEPROPERTYEX": "tsql_updateability", "CONCAT": "concat", "QUOTENAME": "tsql_quotename",
+	"LEN": "length", "SYSUTCDATETIME": "tsql_now", "DATABASEPROPERTYEX": "tsql_updateability", "CONCAT": "concat", "QUOTENAME": "tsql_quotename",
 }
 
 func set(words string) map[string]bool {
@@ -38,7 +38,6 @@ var registerFunctions = sync.OnceValue(func() error {
 		"tsql_now": func(*sqlite.FunctionContext, []driver.Value) (driver.Value, error) {
 			return time.Now().UTC().Format(storedTime), nil
 		},
-		"tsql_one":           func(*sqlite.FunctionContext, []driver.Value) (driver.Value, error) { return int64(1), nil },
 		"tsql_updateability": func(*sqlite.FunctionContext, []driver.Value) (driver.Value, error) { return "READ_WRITE", nil },
 		"tsql_quotename": func(_ *sqlite.FunctionContext, args []driver.Value) (driver.Value, error) {
 			return "[" + strings.ReplaceAll(fmt.Sprint(args[0]), "]", "]]") + "]", nil
@@ -94,6 +93,21 @@ func (s *session) rewrite(list []token) (string, error) {
 				return "", syntaxError(t.text)
 			}
 			put(t.text)
+		case t.is("INTO") && next(1).named() && next(2).is("("):
+			put("INTO " + quoteName(next(1).text))
+			i++
+		case t.is("HAS_PERMS_BY_NAME") && next(1).is("("):
+			end := closing(list, i+1)
+			args := commas(list[i+2 : max(end, i+2)])
+			if len(args) != 3 {
+				return "", syntaxError("HAS_PERMS_BY_NAME")
+			}
+			permission, err := s.rewrite(args[2])
+			if err != nil {
+				return "", err
+			}
+			put("(" + permission + " NOT IN ('" + strings.Join(s.server.denied, "', '") + "'))")
+			i = end
 		case t.is("WITH") && next(1).is("(") && hints[strings.ToUpper(next(2).text)]:
 			i = closing(list, i+1)
 		case t.is("CAST") && next(1).is("("):

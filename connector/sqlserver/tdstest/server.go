@@ -2,6 +2,7 @@ package tdstest
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -10,6 +11,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"database/sql"
+	"encoding/asn1"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -35,18 +37,29 @@ const (
 type Options struct {
 	// Plain is true for a server that offers no TLS.
 	Plain bool
+	// NegativeSerial is true for a server whose certificate has a serial number below zero, as those can have that SQL Server makes
+	// for itself.
+	NegativeSerial bool
+	// NoCount is true for a server whose sessions begin with NOCOUNT ON, as its option for users can say.
+	NoCount bool
+	// Denied are permissions that HAS_PERMS_BY_NAME says no one has. Statements need none.
+	Denied []string
 }
 
 // Server is a running server. It has the database `master`, and those that CREATE DATABASE makes.
 type Server struct {
 	listener net.Listener
 	dir      string
+	noCount  bool
+	denied   []string
 	// Certificate is the PEM of the certificate that the server shows, for the address 127.0.0.1.
 	Certificate string
 	tls         *tls.Config
 	done        sync.WaitGroup
 	ctx         context.Context
 	stop        context.CancelFunc
+
+	model sync.Mutex
 
 	mu        sync.Mutex
 	databases map[string]*database
@@ -66,7 +79,8 @@ type database struct {
 	schemas map[string]int64
 }
 
-// Fault is what goes wrong, once, in the next statement that contains a text. COMMIT stands for a commit's request.
+// Fault is what goes wrong, once, in the next statement that contains a text. COMMIT stands for a commit's request, and ROWS with
+// the name of a table for what a bulk copy sends there.
 type Fault struct {
 	// Error is sent instead of what the statement would have done.
 	Error *Error
@@ -87,10 +101,10 @@ func Start(options Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{dir: dir, databases: make(map[string]*database), sessions: make(map[*session]bool)}
+	s := &Server{dir: dir, noCount: options.NoCount, denied: options.Denied, databases: make(map[string]*database), sessions: make(map[*session]bool)}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	if !options.Plain {
-		if s.tls, s.Certificate, err = selfSigned(); err != nil {
+		if s.tls, s.Certificate, err = selfSigned(options.NegativeSerial); err != nil {
 			return nil, err
 		}
 	}
@@ -166,7 +180,7 @@ func (s *Server) accept() {
 func (s *Server) serve(conn net.Conn) {
 	ctx, cancel := context.WithCancel(s.ctx)
 	defer cancel()
-	session := &session{server: s, conn: conn, ctx: ctx, packet: 4096, lockTimeout: -1}
+	session := &session{server: s, since: time.Now(), conn: conn, ctx: ctx, packet: 4096, lockTimeout: -1, noCount: s.noCount}
 	s.mu.Lock()
 	s.next++
 	session.id = int64(s.next)
@@ -184,19 +198,26 @@ func (s *Server) serve(conn net.Conn) {
 	session.run()
 }
 
-func selfSigned() (*tls.Config, string, error) {
+// serial is the number of certificates, in one byte.
+const serial = 0x7f
+
+func selfSigned(negative bool) (*tls.Config, string, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, "", err
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "tdstest"}, IsCA: true, BasicConstraintsValid: true,
+		SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: "tdstest"}, IsCA: true, BasicConstraintsValid: true,
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
 		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
 		return nil, "", err
+	}
+	if negative {
+		// No library makes such a certificate, and clients look no further than the number.
+		der = bytes.Replace(der, []byte{asn1.TagInteger, 1, serial}, []byte{asn1.TagInteger, 1, 0xff}, 1)
 	}
 	return &tls.Config{ //nolint:gosec // G402: TLS 1.3 does not fit into TDS 7, see below.
 		// Inside of TDS 7 packets the handshake must not go on after the client's end, as that of TLS 1.3 does.
@@ -205,8 +226,12 @@ func selfSigned() (*tls.Config, string, error) {
 	}, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), nil
 }
 
-// create makes a database.
+// create makes a database, one at a time: each is a copy of `model`, which is locked for it.
 func (s *Server) create(name string) error {
+	if !s.model.TryLock() {
+		return &Error{Number: 1807, State: 3, Class: 16, Text: "Could not obtain exclusive lock on database 'model'. Retry the operation later."}
+	}
+	defer s.model.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, ok := s.databases[name]; ok {
@@ -230,6 +255,9 @@ func (s *Server) create(name string) error {
 	return nil
 }
 
+// killTakes is how long a session that is killed goes on. Who kills it once more in that time asks for a report of its rollback.
+const killTakes = 100 * time.Millisecond
+
 // kill ends a session, whatever it does: its connection breaks, and what it has not committed is rolled back.
 func (s *Server) kill(id int64, by *session) error {
 	if id == by.id {
@@ -241,10 +269,21 @@ func (s *Server) kill(id int64, by *session) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for session := range s.sessions {
-		if session.id == id {
-			_ = session.conn.Close() // It may be ending already.
-			return nil
+		if session.id != id {
+			continue
 		}
+		if session.killed {
+			return &Error{Number: 6120, State: 1, Class: 16, Text: fmt.Sprintf("Status report cannot be obtained. Rollback operation for Process ID %d is not in progress.", id)}
+		}
+		session.killed = true
+		s.done.Go(func() {
+			select {
+			case <-time.After(killTakes):
+			case <-s.ctx.Done():
+			}
+			_ = session.conn.Close() // It may have ended already.
+		})
+		return nil
 	}
 	return &Error{Number: 6106, State: 2, Class: 16, Text: fmt.Sprintf("Process ID %d is not an active process ID.", id)}
 }

@@ -3,9 +3,11 @@ package tdstest_test
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"net/url"
 	"testing"
+	"time"
 
 	mssql "github.com/microsoft/go-mssqldb"
 	"github.com/stretchr/testify/require"
@@ -140,4 +142,36 @@ func TestAttentionEndsAWait(t *testing.T) {
 	require.ErrorIs(t, <-done, context.Canceled)
 	require.NoError(t, tx.Rollback())
 	require.Zero(t, count(t, waiter), "the session goes on")
+}
+
+func TestStatementsNeedNothingBetweenThem(t *testing.T) {
+	t.Parallel()
+	db := setup(t)
+	conn := session(t, db)
+	exec(t, conn, "INSERT INTO [dbo].[t] ([id]) VALUES (1) INSERT INTO [dbo].[t] ([id]) VALUES (2) DELETE FROM [dbo].[t] WHERE [id] = 1")
+	require.Equal(t, 1, count(t, conn))
+	tx, err := conn.BeginTx(t.Context(), nil)
+	require.NoError(t, err)
+	_, err = tx.ExecContext(t.Context(), "SELECT [id] FROM [dbo].[t] WHERE [id] <> 0 DELETE FROM [dbo].[t] COMMIT")
+	require.NoError(t, err)
+	require.NoError(t, tx.Rollback(), "there is none any more")
+	require.Zero(t, count(t, conn))
+}
+
+func TestASecondKillAsksForAReport(t *testing.T) {
+	t.Parallel()
+	db := setup(t)
+	victim, other := session(t, db), session(t, db)
+	var id int
+	require.NoError(t, other.QueryRowContext(t.Context(), "SELECT MIN(session_id) AS id FROM sys.dm_exec_sessions").Scan(&id))
+	exec(t, victim, "SET LOCK_TIMEOUT 1")
+	kill := fmt.Sprintf("KILL %d", id)
+	exec(t, other, kill)
+	_, err := other.ExecContext(t.Context(), kill)
+	require.ErrorContains(t, err, "6120")
+	require.Eventually(t, func() bool {
+		_, err := other.ExecContext(t.Context(), kill)
+		var gone mssql.Error
+		return errors.As(err, &gone) && gone.Number == 6106
+	}, 10*time.Second, 10*time.Millisecond)
 }

@@ -48,7 +48,7 @@ func (s *session) statements(ctx context.Context, w *writer, statements string, 
 			if ends {
 				return w.err
 			}
-		case counted:
+		case counted && !s.noCount:
 			w.done(done, doneMore|doneCount, s.rows)
 		default:
 			w.done(done, doneMore, 0)
@@ -62,6 +62,8 @@ func (s *session) statement(ctx context.Context, w *writer, list []token, params
 	switch {
 	case starts(list, "SET"):
 		return false, s.set(list[1:])
+	case starts(list, "COMMIT") && len(list) == 1:
+		return false, s.finish(w, "COMMIT", envCommit)
 	case starts(list, "SAVE", "TRANSACTION") && len(list) == 3:
 		return false, s.save(ctx, list[2].text)
 	case starts(list, "ROLLBACK", "TRANSACTION") && len(list) == 3:
@@ -75,7 +77,7 @@ func (s *session) statement(ctx context.Context, w *writer, list []token, params
 		return s.statement(ctx, w, list[9:], params)
 	case starts(list, "CREATE", "TABLE"):
 		return false, s.createTable(ctx, list[2:])
-	case starts(list, "CREATE"), starts(list, "DROP"), starts(list, "ALTER"):
+	case starts(list, "CREATE"), starts(list, "DROP"), starts(list, "ALTER"), starts(list, "GRANT"):
 		return false, s.define(ctx, list)
 	case starts(list, "KILL") && len(list) == 2:
 		id, err := strconv.ParseInt(list[1].text, 10, 64)
@@ -88,6 +90,8 @@ func (s *session) statement(ctx context.Context, w *writer, list []token, params
 		return false, err
 	case starts(list, "INSERT", "INTO"), starts(list, "UPDATE"), starts(list, "DELETE", "FROM"):
 		return true, s.modify(ctx, list, params)
+	case starts(list, "(") && closing(list, 0) == len(list)-1:
+		return s.statement(ctx, w, list[1:len(list)-1], params)
 	case starts(list, "SELECT"), starts(list, "WITH"):
 		return true, s.query(ctx, w, list, params)
 	}
@@ -100,6 +104,8 @@ func (s *session) set(list []token) error {
 	switch {
 	case len(list) == 2 && list[0].is("XACT_ABORT"):
 		s.xactAbort = on
+	case len(list) == 2 && list[0].is("NOCOUNT"):
+		s.noCount = on
 	case len(list) == 2 && list[0].is("FMTONLY"):
 		s.describing = on
 	case len(list) == 2 && list[0].is("LOCK_TIMEOUT"):
@@ -142,6 +148,16 @@ func (s *session) define(ctx context.Context, list []token) error {
 		return err
 	case starts(list, "ALTER", "DATABASE") && starts(list[3:], "SET", "SINGLE_USER", "WITH", "ROLLBACK", "IMMEDIATE"):
 		return nil
+	case starts(list, "CREATE", "UNIQUE", "INDEX") && list[4].is("ON"):
+		return s.createIndex(ctx, list[3].text, list[5:])
+	case starts(list, "CREATE", "TRIGGER") && list[3].is("ON"):
+		return s.createTrigger(ctx, list[2].text, list[4:])
+	case starts(list, "GRANT") && len(list) > 3 && list[2].is("ON"):
+		return s.grant(ctx, list[1].text, list[3:])
+	case starts(list, "CREATE", "FUNCTION"):
+		return nil // Only security policies have any, and no row is looked at for these.
+	case starts(list, "CREATE", "SECURITY", "POLICY"):
+		return s.createPolicy(ctx, list[3:])
 	case starts(list, "CREATE", "SCHEMA") && len(list) == 3:
 		return s.change(ctx, func() error {
 			s.database.mu.Lock()
@@ -245,6 +261,18 @@ func translated(err error, verb, database string) error {
 	if what, ok := subject("NOT NULL constraint failed: "); ok {
 		return &Error{Number: 515, State: 2, Class: 16, Text: fmt.Sprintf("Cannot insert the value NULL into column '%s', table '%s.dbo.%s'; column does not allow nulls. %s fails.",
 			column(what), database, table(what), verb)}
+	}
+	if what, ok := subject("UNIQUE constraint failed: index "); ok {
+		return &Error{Number: 2601, State: 1, Class: 14, Text: fmt.Sprintf(
+			"Cannot insert duplicate key row in object 'dbo.t' with unique index %s. The duplicate key value is (there before).", what)}
+	}
+	if what, ok := subject("CHECK constraint failed: tsql_key "); ok {
+		return &Error{Number: 1946, State: 3, Class: 16, Text: fmt.Sprintf(
+			"Operation failed. The index entry of length %d bytes for the index '%s' exceeds the maximum length of %d bytes for nonclustered indexes.", maxKey+1, what, maxKey)}
+	}
+	if what, ok := subject("tsql_throw "); ok {
+		number, _ := strconv.ParseInt(what, 10, 32)
+		return &Error{Number: int32(number), State: 1, Class: 16, Text: "secret of the trigger"}
 	}
 	if what, ok := subject("UNIQUE constraint failed: "); ok {
 		return &Error{Number: 2627, State: 1, Class: 14, Text: fmt.Sprintf(
