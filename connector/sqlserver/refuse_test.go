@@ -12,20 +12,6 @@ import (
 	"github.com/lume-data/lume/connector/sqlserver/tdstest"
 )
 
-// database is a fresh database for the tests that SQL targets share.
-func database(t *testing.T) loadtest.Database {
-	t.Helper()
-	b := setup(t)
-	sessions := func() []string {
-		return b.rows("SELECT [session_id] FROM sys.dm_exec_sessions WHERE [program_name] LIKE N'lume/%' AND [database_id] = DB_ID()")
-	}
-	return loadtest.Database{Link: b.link, Exec: b.exec, Sessions: func() int { return len(sessions()) }, Kill: func() {
-		for _, id := range sessions() {
-			b.exec("KILL " + id)
-		}
-	}}
-}
-
 // before makes what refusals refer to.
 const before = "CREATE TABLE refs (id int NOT NULL PRIMARY KEY); INSERT INTO refs (id) VALUES (5)"
 
@@ -70,26 +56,6 @@ var refusals = []loadtest.Refusal{
 		Rows:    [][]any{{3, 1, strings.Repeat("a", 450), "b"}, {5, 2, strings.Repeat("a", 450), strings.Repeat("b", 450)}, {9, 3, "a", strings.Repeat("b", 450)}},
 		Reason:  map[int64]connector.RefusedRow{5: {Message: "the key is longer than the index PK__t allows"}},
 	},
-}
-
-func TestRefusedRowsBecomeRejectsAndTheReasonStaysOnTheRightRow(t *testing.T) {
-	t.Parallel()
-	loadtest.Refusals(t, database, before, refusals)
-}
-
-func TestManyRefusedRowsAmongManyAreFoundExactly(t *testing.T) {
-	t.Parallel()
-	loadtest.ManyRefusals(t, database)
-}
-
-func TestARowMayReferToALaterRowOfItsBatch(t *testing.T) {
-	t.Parallel()
-	loadtest.LaterRows(t, database)
-}
-
-func TestTheErrorOfRefuseEndsTheLoadAndRollsBack(t *testing.T) {
-	t.Parallel()
-	loadtest.SpentBudget(t, database)
 }
 
 func TestATriggerSeesTheRowsAndItsErrorEndsTheLoad(t *testing.T) {

@@ -5,7 +5,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/lume-data/lume/connector"
 	"github.com/lume-data/lume/connector/internal/sqlload/loadtest"
 )
 
@@ -13,11 +12,20 @@ import (
 func database(t *testing.T) loadtest.Database {
 	t.Helper()
 	b := setup(t)
-	return loadtest.Database{Link: b.link, Exec: b.exec, Text: func(query string) string {
+	text := func(query string) string {
 		rows := b.rows(query)
 		require.Len(t, rows, 1, query)
 		return rows[0]
-	}}
+	}
+	sessions := func() []string {
+		return b.rows("SELECT [session_id] FROM sys.dm_exec_sessions WHERE [program_name] LIKE N'lume/%' AND [database_id] = DB_ID()")
+	}
+	kill := func() {
+		for _, id := range sessions() {
+			b.exec("KILL " + id)
+		}
+	}
+	return loadtest.Database{Link: b.link, Exec: b.exec, Text: text, Sessions: func() int { return len(sessions()) }, Kill: kill}
 }
 
 func TestSQLTargetSuite(t *testing.T) {
@@ -31,33 +39,8 @@ func TestSQLTargetSuite(t *testing.T) {
 			db.Exec("CREATE SCHEMA " + quote(name))
 			return name
 		},
-		Owned: loadtest.Owned{Look: "SELECT object_id FROM sys.tables WHERE name = N'things'"},
-		Refusals: []loadtest.Refusal{
-			{
-				Name: "check", Table: "id bigint NOT NULL PRIMARY KEY, v int CONSTRAINT positive CHECK (v > 0)", Columns: []string{"id!", "int64", "v", "int32"},
-				Rows:   [][]any{{3, 1, 5}, {5, 2, -5}, {9, 3, nil}},
-				Reason: map[int64]connector.RefusedRow{5: {Column: "v", Message: "violates the constraint positive"}},
-			},
-			{
-				Name: "not null", Table: "id bigint NOT NULL PRIMARY KEY, v int NOT NULL", Columns: []string{"id!", "int64", "v", "int32"},
-				Rows:   [][]any{{3, 1, nil}, {5, 2, 1}},
-				Reason: map[int64]connector.RefusedRow{3: {Column: "v", Message: "the column does not allow NULL"}},
-			},
-			{
-				Name: "text", Table: "id bigint NOT NULL PRIMARY KEY, v nvarchar(8), w varchar(20)", Columns: []string{"id!", "int64", "v", "string", "w", "string"},
-				Rows: [][]any{{3, 1, "ok", "plain"}, {5, 2, "too long for it", nil}, {9, 3, nil, "日本"}, {11, 4, "äöüäöüäö", "123456789012345678901"}},
-				Reason: map[int64]connector.RefusedRow{
-					5:  {Column: "v", Message: "is longer than the 8 characters of the column"},
-					9:  {Column: "w", Message: "has characters that not every code page of a varchar column can hold: use nvarchar"},
-					11: {Column: "w", Message: "is longer than the 20 characters of the column"},
-				},
-			},
-			{
-				Name: "unique in the batch", Table: "id bigint NOT NULL PRIMARY KEY, v int, CONSTRAINT UQ__t UNIQUE (v)", Columns: []string{"id!", "int64", "v", "int32"},
-				Rows:   [][]any{{3, 1, 5}, {5, 2, 6}, {9, 3, 5}, {11, 4, 5}, {12, 5, 7}},
-				Reason: map[int64]connector.RefusedRow{9: {Message: "violates the unique constraint UQ__t"}, 11: {Message: "violates the unique constraint UQ__t"}},
-			},
-		},
+		Owned:  loadtest.Owned{Look: "SELECT object_id FROM sys.tables WHERE name = N'things'"},
+		Before: before, Refusals: refusals,
 		Fits: [][4]string{
 			{"int16", "bigint", "-7", "-7"}, {"int32", "decimal(10,0)", "-2147483648", "-2147483648"}, {"int64", "decimal(21,2)", "9223372036854775807", "9223372036854775807.00"},
 			{"decimal(4,0)", "smallint", "-9999", "-9999"}, {"decimal(18,0)", "bigint", "999999999999999999", "999999999999999999"},
