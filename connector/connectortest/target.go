@@ -50,6 +50,8 @@ type TargetHarness struct {
 	PlaneNames bool
 	// MaxName is the longest name of a column in bytes; 63 if it is 0.
 	MaxName int
+	// MaxText and MaxBinary are the largest cells of text and of bytes that the system takes, in bytes; 16 MiB if 0.
+	MaxText, MaxBinary int
 	// MaxColumns is how many columns the system takes; 500 if it is 0.
 	MaxColumns int
 }
@@ -151,6 +153,7 @@ var valueTests = []targetTest{
 	{"ValuesAreExact", valuesAreExact},
 	{"TextIsExact", textIsExact},
 	{"NamesAreExact", namesAreExact},
+	{"CellsOf16MBAreWhole", largeCells},
 	{"ManyColumns", manyColumns},
 	{"ManyRows", manyRows},
 	{"RejectsAreKeptWhole", rejectsAreKept},
@@ -160,12 +163,14 @@ var valueTests = []targetTest{
 var loadTests = []targetTest{
 	{"UpsertReplacesRowsWithEqualKeys", upsertMerges},
 	{"ReplaceIsOldOrNew", replaceIsOldOrNew},
+	{"ReadersSeeOldOrNew", readersSeeOldOrNew},
 	{"ASecondLoadOfARunWritesNothing", secondLoadWritesNothing},
 	{"AnAbortedRunNeverCommits", abortedRunNeverCommits},
 	{"SettleFindsWhatWasCommitted", settleFindsCommitted},
 	{"SettleAndLoadAtOnceAgree", settleRacesLoad},
 	{"TwoRunsAtOnceBothCommit", twoRunsAtOnce},
 	{"TwoReplacesAtOnceLeaveOneOfThem", twoReplacesAtOnce},
+	{"TwoUpsertsAtOnceLeaveEachKeyOnce", twoUpsertsAtOnce},
 	{"TwoAttemptsAtOnceCommitOnce", twoAttemptsAtOnce},
 	{"ALoadThatFailsLeavesNothing", failedLoadLeavesNothing},
 	{"ALoadThatIsCutIsAllOrNothing", cutLoadIsAllOrNothing},

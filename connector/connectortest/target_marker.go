@@ -144,7 +144,7 @@ func twoReplacesAtOnce(t *testing.T, h TargetHarness) {
 }
 
 func twoAttemptsAtOnce(t *testing.T, h TargetHarness) {
-	for _, mode := range []connector.Mode{connector.Append, connector.Replace} {
+	for _, mode := range h.everyMode() {
 		spec, run, rows := h.place(t, mode), newRun(), persons(0, 20, "once")
 		const n = 3
 		var wg sync.WaitGroup
