@@ -41,6 +41,10 @@ type TargetHarness struct {
 	// Only lists the values that the system cannot hold as they are, with what happens to them instead. TYPES.md of the
 	// connector explains each.
 	Only Only
+	// Folding are the ways in which the system takes keys for equal that are not the same; none for one that tells all apart.
+	Folding []Folding
+	// Guarded makes a table with a rule that refuses rows; nil for systems that have no rules.
+	Guarded func(t *testing.T) Guard
 	// Slow is true for systems that take seconds for a load of any size: loads are cut at fewer steps, in one mode, and the
 	// values of all types are loaded together.
 	Slow bool
@@ -162,6 +166,8 @@ var valueTests = []targetTest{
 // loadTests depend on how a target commits.
 var loadTests = []targetTest{
 	{"UpsertReplacesRowsWithEqualKeys", upsertMerges},
+	{"OfEqualKeysInABatchTheFirstIsKept", equalKeysKeepTheFirst},
+	{"OfKeysThatTheTargetTakesForEqualTheFirstIsKept", foldedKeysKeepTheFirst},
 	{"ReplaceIsOldOrNew", replaceIsOldOrNew},
 	{"ReadersSeeOldOrNew", readersSeeOldOrNew},
 	{"ASecondLoadOfARunWritesNothing", secondLoadWritesNothing},
@@ -175,6 +181,7 @@ var loadTests = []targetTest{
 	{"ALoadThatFailsLeavesNothing", failedLoadLeavesNothing},
 	{"ALoadThatIsCutIsAllOrNothing", cutLoadIsAllOrNothing},
 	{"ARefusedRowBecomesAReject", refusedRowBecomesReject},
+	{"ARuleOfTheTableRefusesItsRowsAlone", ruleRefusesRows},
 	{"CheckTargetPassesAndWritesNothing", checkTargetWritesNothing},
 	{"AMissingTableIsNotCreatedUnasked", missingTable},
 }

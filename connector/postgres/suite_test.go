@@ -99,12 +99,47 @@ func (s *suite) sessions(t *testing.T) (n int) {
 	return n
 }
 
+// made makes a table by a definition of its columns and returns its place.
+func (s *suite) made(t *testing.T, columns string) connector.TargetSpec {
+	t.Helper()
+	spec := s.place(t)
+	s.ask(t, func(conn *pgx.Conn) {
+		_, err := conn.Exec(t.Context(), "CREATE TABLE "+spec.Table+" ("+columns+")")
+		require.NoError(t, err)
+	})
+	return spec
+}
+
+// folding are the ways in which keys are equal. The database has the extension and the collation that they need.
+func (s *suite) folding(t *testing.T) []connectortest.Folding {
+	t.Helper()
+	s.ask(t, func(conn *pgx.Conn) {
+		_, err := conn.Exec(t.Context(), "CREATE EXTENSION citext; CREATE COLLATION nocase (provider = icu, locale = 'und-u-ks-level2', deterministic = false)")
+		require.NoError(t, err)
+	})
+	table := func(columns string) func(*testing.T) connector.TargetSpec {
+		return func(t *testing.T) connector.TargetSpec { t.Helper(); return s.made(t, columns) }
+	}
+	return []connectortest.Folding{
+		{Name: "citext", Make: table("k citext PRIMARY KEY, v text"), One: "a", Other: "A"},
+		{Name: "collation", Make: table("k text COLLATE nocase PRIMARY KEY, v text"), One: "é", Other: "É"},
+	}
+}
+
+// guarded makes a table with a constraint.
+func (s *suite) guarded(t *testing.T) connectortest.Guard {
+	t.Helper()
+	return connectortest.Guard{Place: s.made(t, "id bigint PRIMARY KEY, name text CONSTRAINT short CHECK (length(name) <= 10)"),
+		Reason: connector.RefusedRow{Message: "violates the check constraint short"}}
+}
+
 func TestTargetSuite(t *testing.T) {
 	t.Parallel()
 	s := newSuite(t)
 	connectortest.Target(t, connectortest.TargetHarness{
 		Open:  func(t *testing.T) connector.Target { return connect(t, s.dsn, nil) },
 		Place: s.place, Rows: s.rows, Rejects: s.rejects, Sessions: s.sessions, Evicts: true,
+		Folding: s.folding(t), Guarded: s.guarded,
 		Only: connectortest.Only{connector.TypeString: {"\u0000": {Refused: true}}},
 	})
 }

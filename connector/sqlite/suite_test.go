@@ -99,12 +99,51 @@ func (s *suite) fill(t *testing.T, columns []connector.Column, rows []connectort
 	return spec.Table
 }
 
+// made makes a table by a definition of its columns and returns its place.
+func (s *suite) made(t *testing.T, columns string) connector.TargetSpec {
+	t.Helper()
+	spec := s.place(t)
+	s.ask(t, func(db *sql.DB) {
+		_, err := db.ExecContext(t.Context(), "CREATE TABLE "+spec.Table+" ("+columns+")")
+		require.NoError(t, err)
+	})
+	return spec
+}
+
+// folding are the ways in which keys are equal.
+func (s *suite) folding() []connectortest.Folding {
+	table := func(columns string) func(*testing.T) connector.TargetSpec {
+		return func(t *testing.T) connector.TargetSpec { t.Helper(); return s.made(t, columns) }
+	}
+	return []connectortest.Folding{
+		{Name: "case", Make: table("k text COLLATE NOCASE PRIMARY KEY, v text"), One: "a", Other: "A"},
+		{Name: "blanks", Make: table("v text, k text COLLATE RTRIM NOT NULL UNIQUE"), One: "a", Other: "a "},
+		{Name: "index", Make: func(t *testing.T) connector.TargetSpec {
+			t.Helper()
+			spec := s.made(t, "k text NOT NULL, v text")
+			s.ask(t, func(db *sql.DB) {
+				_, err := db.ExecContext(t.Context(), "CREATE UNIQUE INDEX "+spec.Table+"_k ON "+spec.Table+" (k COLLATE NOCASE)")
+				require.NoError(t, err)
+			})
+			return spec
+		}, One: "a", Other: "A"},
+	}
+}
+
+// guarded makes a table with a constraint.
+func (s *suite) guarded(t *testing.T) connectortest.Guard {
+	t.Helper()
+	return connectortest.Guard{Place: s.made(t, "id integer PRIMARY KEY, name text CONSTRAINT short CHECK (length(name) <= 10)"),
+		Reason: connector.RefusedRow{Message: "violates the check constraint short"}}
+}
+
 func TestTargetSuite(t *testing.T) {
 	t.Parallel()
 	s := newSuite(t)
 	connectortest.Target(t, connectortest.TargetHarness{
 		Open:  func(t *testing.T) connector.Target { return s.open(t) },
 		Place: s.place, Rows: s.rows, Rejects: s.rejects, FoldsNames: true,
+		Folding: s.folding(), Guarded: s.guarded,
 		Only: connectortest.Only{
 			connector.TypeString:  {"\u0000": {Refused: true}},
 			connector.TypeFloat32: {"NaN": {Refused: true}, "-0": {Value: connectortest.Text("0")}},
