@@ -45,8 +45,8 @@ type TargetHarness struct {
 	Folding []Folding
 	// Guarded makes a table with a rule that refuses rows; nil for systems that have no rules.
 	Guarded func(t *testing.T) Guard
-	// Slow is true for systems that take seconds for a load of any size: loads are cut at fewer steps, in one mode, and the
-	// values of all types are loaded together.
+	// Slow is true for systems that take seconds for a load of any size: loads are cut at fewer steps, in one mode, fewer are run at
+	// once, and the values of all types are loaded together.
 	Slow bool
 	// FoldsNames is true for systems whose column names differ in more than case.
 	FoldsNames bool

@@ -12,7 +12,8 @@ import (
 // equalKeysKeepTheFirst upserts batches in which rows have the key of an earlier one. A flow lets no equal keys through, so that
 // these are keys which only the target takes for equal; they are written alike here, since that is what every target does.
 func equalKeysKeepTheFirst(t *testing.T, h TargetHarness) {
-	if h.NoUpsert {
+	if h.NoUpsert || h.Slow && h.Guarded != nil {
+		// The rows of ruleRefusesRows have equal keys, too.
 		return
 	}
 	columns := []connector.Column{

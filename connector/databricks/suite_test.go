@@ -10,13 +10,21 @@ import (
 	"github.com/lume-data/lume/connector/databricks"
 )
 
+// guarded makes a table with a constraint.
+func (w *warehouse) guarded(t *testing.T) connectortest.Guard {
+	t.Helper()
+	spec := w.place(t)
+	w.exec(t, "CREATE TABLE "+spec.Table+" (_lume_run_id STRING, _lume_target STRING, id BIGINT, name STRING) USING DELTA TBLPROPERTIES ('delta.constraints.short' = 'length(name) <= 10')")
+	return connectortest.Guard{Place: spec, Reason: connector.RefusedRow{Message: "violates the check constraint short"}}
+}
+
 func TestTargetSuite(t *testing.T) {
 	t.Parallel()
 	w := newWarehouse(t, 8)
 	connectortest.Target(t, connectortest.TargetHarness{
 		Open:  func(t *testing.T) connector.Target { return w.open(t, nil) },
 		Place: w.place, Rows: w.rows, Rejects: w.rejects, Sessions: w.sessions,
-		NoKeys: true, FoldsNames: true, Slow: true,
+		NoKeys: true, FoldsNames: true, Slow: true, Guarded: w.guarded,
 	})
 }
 
