@@ -134,8 +134,11 @@ func missingTable(t *testing.T, h TargetHarness) {
 		// Prefixes need not exist.
 		return
 	}
+	all := checkNames(target.CheckTarget(t.Context(), spec))
 	spec.Create = false
-	failed := requireFailed(t, target.CheckTarget(t.Context(), spec))
+	checks := target.CheckTarget(t.Context(), spec)
+	require.Equal(t, all, checkNames(checks), "a check that was not executed is listed, too")
+	failed := requireFailed(t, checks)
 	require.Equal(t, connector.KindNotFound, failed.Kind)
 	require.NotEmpty(t, failed.Next)
 	run := newRun()
@@ -155,6 +158,7 @@ var valueTests = []targetTest{
 	{"AppendAddsRows", appendAddsRows},
 	{"AnEmptyBatchCommits", emptyBatchCommits},
 	{"ValuesAreExact", valuesAreExact},
+	{"ValuesAreExactInEveryMode", valuesInEveryMode},
 	{"TextIsExact", textIsExact},
 	{"NamesAreExact", namesAreExact},
 	{"CellsOf16MBAreWhole", largeCells},
@@ -361,7 +365,26 @@ func codedError(t *testing.T, err error) *connector.Error {
 	require.Regexp(t, `^[A-Z][A-Z0-9_]+$`, coded.Reason)
 	require.NotEmpty(t, coded.Message)
 	require.Equal(t, strings.TrimSpace(coded.Message), coded.Message)
+	for cause := coded.Cause; cause != nil; cause = errors.Unwrap(cause) {
+		if text := cause.Error(); text != "" {
+			require.NotContains(t, shownOf(coded), text, "a client sees a driver's text")
+		}
+	}
 	return coded
+}
+
+// shownOf is all that a client sees of an error.
+func shownOf(e *connector.Error) string {
+	return strings.Join([]string{e.Error(), e.Next, e.Column, fmt.Sprint(e.Meta)}, "\n")
+}
+
+// checkNames are the names of checks in order.
+func checkNames(checks []connector.Check) []string {
+	names := make([]string, len(checks))
+	for i, check := range checks {
+		names[i] = check.Name
+	}
+	return names
 }
 
 // requireFailed requires that one check failed and that the ones after it were skipped.

@@ -149,7 +149,7 @@ func TestRowSourceSuite(t *testing.T) {
 	s := newSuite(t)
 	connectortest.RowSource(t, connectortest.RowSourceHarness{
 		Open: func(t *testing.T) connector.RowSource { return connect(t, s.dsn, nil) },
-		Fill: s.fill, TextType: "text", Sessions: s.sessions,
+		Fill: s.fill, TextType: "text", Sessions: s.sessions, NoNUL: true,
 	})
 }
 
