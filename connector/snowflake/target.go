@@ -124,7 +124,10 @@ func (l *loader) stageRows(ctx context.Context) (err error) {
 	if err := errors.Join(err, reader.Close()); err != nil {
 		return err
 	}
-	return g.copyInto(ctx, dialect.Table(l.temporary), names, values)
+	if err := g.copyInto(ctx, dialect.Table(l.temporary), names, values); err != nil || l.plan.Mode != connector.Upsert {
+		return err
+	}
+	return l.refuseEqualKeys(ctx)
 }
 
 func (l *loader) sendRows(ctx context.Context, reader connector.RowReader, g *stage) error {
@@ -214,9 +217,9 @@ func (l *loader) run(ctx context.Context) (connector.Outcome, error) {
 
 // move returns what moves a range of staged rows into the target by one statement, which does all or nothing.
 func (l *loader) move() sqlload.Try {
-	statement, surplus := l.insertStatement(), ""
+	statement := l.insertStatement()
 	if l.plan.Mode == connector.Upsert {
-		statement, surplus = l.mergeStatement(), l.surplusQuery()
+		statement = l.mergeStatement()
 	}
 	return func(ctx context.Context, r sqlload.Range) (sqlload.Attempt, error) {
 		a := sqlload.Attempt{}
@@ -229,19 +232,6 @@ func (l *loader) move() sqlload.Try {
 			a.Refusal = &sqlload.Refusal{Reason: reason, Suspect: -1, Err: err}
 			return a, l.span(ctx, r, &a)
 		}
-		if surplus == "" {
-			return a, nil
-		}
-		// Rows that a later row of the batch replaces were written, too, as they would have been one after another.
-		answer, err := l.records(ctx, surplus, r.From, r.To)
-		if err != nil {
-			return a, err
-		}
-		n, err := strconv.ParseInt(answer[0]["surplus"], 10, 64)
-		if err != nil {
-			return a, unexpected("the server's count of rows is no number")
-		}
-		a.Written += n
 		return a, nil
 	}
 }
@@ -283,18 +273,7 @@ func (l *loader) insertStatement() string {
 		dialect.Table(l.plan.Target), dialect.Names(l.plan.ColumnNames()), l.values(), dialect.Table(l.temporary), within())
 }
 
-// rank numbers the staged rows of each key from the last one.
-func (l *loader) rank() string {
-	var keys []string
-	for i, c := range l.plan.Columns {
-		if c.Key {
-			keys = append(keys, dialect.Quote(stagedColumn(i)))
-		}
-	}
-	return fmt.Sprintf("ROW_NUMBER() OVER (PARTITION BY %s ORDER BY %s DESC)", strings.Join(keys, ", "), dialect.Quote(stagedRow))
-}
-
-// mergeStatement replaces rows with equal keys. Of staged rows with equal keys it takes the last.
+// mergeStatement replaces rows with equal keys. No two staged rows have one.
 func (l *loader) mergeStatement() string {
 	var on, set, values []string
 	for _, c := range l.plan.Columns {
@@ -311,12 +290,7 @@ func (l *loader) mergeStatement() string {
 		name := dialect.Quote(l.plan.Keys[0])
 		set = append(set, name+" = s."+name)
 	}
-	return fmt.Sprintf("MERGE INTO %s AS t USING (SELECT %s FROM %s WHERE %s QUALIFY %s = 1) AS s ON %s WHEN MATCHED THEN UPDATE SET %s WHEN NOT MATCHED THEN INSERT (%s) VALUES (%s)",
-		dialect.Table(l.plan.Target), l.values(), dialect.Table(l.temporary), within(), l.rank(), strings.Join(on, " AND "), strings.Join(set, ", "),
+	return fmt.Sprintf("MERGE INTO %s AS t USING (SELECT %s FROM %s WHERE %s) AS s ON %s WHEN MATCHED THEN UPDATE SET %s WHEN NOT MATCHED THEN INSERT (%s) VALUES (%s)",
+		dialect.Table(l.plan.Target), l.values(), dialect.Table(l.temporary), within(), strings.Join(on, " AND "), strings.Join(set, ", "),
 		dialect.Names(l.plan.ColumnNames()), strings.Join(values, ", "))
-}
-
-// surplusQuery counts the staged rows that mergeStatement passes over.
-func (l *loader) surplusQuery() string {
-	return fmt.Sprintf("SELECT COUNT(*) AS surplus FROM (SELECT %s AS place FROM %s WHERE %s) AS ranked WHERE place > 1", l.rank(), dialect.Table(l.temporary), within())
 }

@@ -25,17 +25,22 @@ func (p Plan) SelectEqualKeys(staged Table) string {
 		" WHERE place > 1 ORDER BY %[1]s LIMIT %[5]d", row, d.Names(p.Keys), d.Table(staged), strings.Join(there, " AND "), connector.MaxProbes+1)
 }
 
-// maxDeleted is how many rows one statement of DeleteStaged names.
+// DeleteStaged deletes rows from a staged table.
+func (p Plan) DeleteStaged(staged Table, rows []int64) []string {
+	return DeleteRows(p.Dialect.Table(staged), p.Dialect.Quote(connector.RowColumn), rows)
+}
+
+// maxDeleted is how many rows one statement of DeleteRows names.
 const maxDeleted = 1000
 
-// DeleteStaged deletes rows from a staged table.
-func (p Plan) DeleteStaged(staged Table, rows []int64) (statements []string) {
+// DeleteRows deletes rows of a table by the number that a column has. Both names are as SQL writes them.
+func DeleteRows(table, column string, rows []int64) (statements []string) {
 	for len(rows) > 0 {
 		list := make([]string, min(len(rows), maxDeleted))
 		for i := range list {
 			list[i] = strconv.FormatInt(rows[i], 10)
 		}
-		statements = append(statements, fmt.Sprintf("DELETE FROM %s WHERE %s IN (%s)", p.Dialect.Table(staged), p.Dialect.Quote(connector.RowColumn), strings.Join(list, ", ")))
+		statements = append(statements, fmt.Sprintf("DELETE FROM %s WHERE %s IN (%s)", table, column, strings.Join(list, ", ")))
 		rows = rows[len(list):]
 	}
 	return statements
