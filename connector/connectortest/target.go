@@ -34,6 +34,9 @@ type TargetHarness struct {
 	// Evicts is true for systems where a task ends the session of a load that was claimed before it and stands still in its
 	// transaction. In others the load is waited for.
 	Evicts bool
+	// StagesFirst is true for systems that read all rows of a load before its transaction begins. One that stands still among its
+	// rows is in nobody's way, and finds what came after it.
+	StagesFirst bool
 	// NoUpsert is true for systems that cannot merge by key.
 	NoUpsert bool
 	// NoKeys is true for systems that let rows with equal keys in.

@@ -251,42 +251,58 @@ func stalledLoadIsEnded(t *testing.T, h TargetHarness) {
 	}
 	for _, mode := range modes {
 		for _, settles := range []bool{true, false} {
-			spec, run := h.place(t, mode), newRun()
-			_, err := newLoad(t, spec, newRun(), nil).run(t.Context(), h.Open(t))
-			require.NoError(t, err)
-			stalled, next := claimed(t, spec, run, persons(0, 9, "stalled")), claimed(t, spec, run, persons(0, 6, "next"))
-			next.attempt = 2
-			other := h.Open(t)
-			reached := false
-			// In the middle of the rows.
-			stalled.at = func(s step, n int) error {
-				if s != stepNext || n != 3 {
-					return nil
-				}
-				reached = true
-				if settles {
-					h.aborts(t, spec, run, claim())
-					return nil
-				}
-				_, err := next.run(context.WithoutCancel(t.Context()), other)
-				require.NoError(t, err)
-				return nil
+			// In the middle of the rows and after the last one.
+			for at, n := range map[step]int{stepNext: 3, stepBalance: 1} {
+				h.endsStalled(t, mode, settles, at, n)
 			}
-			_, err = stalled.run(t.Context(), h.Open(t))
-			require.True(t, reached)
-			require.Equal(t, connector.KindUnavailable, codedError(t, err).Kind, "%v", err)
-			if settles {
-				h.empty(t, spec, run)
-				_, err = stalled.run(t.Context(), h.Open(t))
-				require.ErrorIs(t, err, connector.ErrAborted)
-				continue
-			}
-			found, err := stalled.run(t.Context(), h.Open(t))
-			require.NoError(t, err)
-			require.True(t, found.Existing)
-			h.holds(t, next, found.Receipt)
 		}
 	}
+}
+
+// endsStalled lets a load stand still at a step until a later settlement or load has ended.
+func (h TargetHarness) endsStalled(t *testing.T, mode connector.Mode, settles bool, at step, n int) {
+	t.Helper()
+	spec, run := h.place(t, mode), newRun()
+	_, err := newLoad(t, spec, newRun(), nil).run(t.Context(), h.Open(t))
+	require.NoError(t, err)
+	stalled, next := claimed(t, spec, run, persons(0, 9, "stalled")), claimed(t, spec, run, persons(0, 6, "next"))
+	next.attempt = 2
+	other := h.Open(t)
+	reached := false
+	stalled.at = func(s step, i int) error {
+		if s != at || i != n {
+			return nil
+		}
+		reached = true
+		if settles {
+			h.aborts(t, spec, run, claim())
+			return nil
+		}
+		_, err := next.run(context.WithoutCancel(t.Context()), other)
+		require.NoError(t, err)
+		return nil
+	}
+	found, err := stalled.run(t.Context(), h.Open(t))
+	require.True(t, reached)
+	switch {
+	case h.StagesFirst && at == stepNext && settles:
+		require.ErrorIs(t, err, connector.ErrAborted)
+	case h.StagesFirst && at == stepNext:
+		require.NoError(t, err)
+		require.True(t, found.Existing)
+	default:
+		require.Equal(t, connector.KindUnavailable, codedError(t, err).Kind, "%v", err)
+	}
+	if settles {
+		h.empty(t, spec, run)
+		_, err = stalled.run(t.Context(), h.Open(t))
+		require.ErrorIs(t, err, connector.ErrAborted)
+		return
+	}
+	found, err = stalled.run(t.Context(), h.Open(t))
+	require.NoError(t, err)
+	require.True(t, found.Existing)
+	h.holds(t, next, found.Receipt)
 }
 
 func targetsSideBySide(t *testing.T, h TargetHarness) {

@@ -1,6 +1,7 @@
 package snowflake_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -10,11 +11,13 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/memory"
 	"github.com/apache/arrow-go/v18/parquet/file"
 	"github.com/apache/arrow-go/v18/parquet/pqarrow"
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/lume-data/lume/connector"
@@ -44,21 +47,34 @@ type account struct {
 	rejects int
 	open    map[int]*transaction // By session.
 	staged  map[int][]int64      // Ordinals in the temporary table, by session.
+	refused map[int]int          // Rejects in the temporary table, by session.
 	fence   chan struct{}        // Holds a token while the fence is free.
+	taken   string               // What stands in the fence's row.
+	began   int                  // How many transactions have begun.
+	// lockTimeout is how long a transaction waits for the fence.
+	lockTimeout time.Duration
+	// refuses is true if the statements of a session whose transaction was aborted are refused until it rolls back. Else they are
+	// transactions of their own, and COMMIT does nothing. Snowflake does not say which it is.
+	refuses bool
+	ended   map[int]bool // Sessions whose statements are refused.
 	repeats map[string]snowflaketest.Answer
 }
 
 // transaction is what a session has done and not committed.
 type transaction struct {
+	id, name         string
 	fenced, replaced bool
+	taken            string // What it has written into the fence's row.
 	rows, rejects    int
 	markers          map[string]sqlload.Marker
+	aborted          chan struct{}
 }
 
 func newAccount(t testing.TB) *account {
 	t.Helper()
 	a := &account{
 		t: t, dir: t.TempDir(), tables: map[string]bool{}, markers: map[string]sqlload.Marker{}, open: map[int]*transaction{}, staged: map[int][]int64{},
+		refused: map[int]int{}, ended: map[int]bool{}, lockTimeout: 10 * time.Second,
 		fence: make(chan struct{}, 1), repeats: map[string]snowflaketest.Answer{}, bad: func(int64) int { return 0 },
 		target: [][]string{{"id", "NUMBER", "NO"}, {"name", "TEXT", "YES"}},
 	}
@@ -80,19 +96,8 @@ func (a *account) handle(st snowflaketest.Statement) snowflaketest.Answer {
 			return answer
 		}
 	}
-	if strings.HasPrefix(st.SQL, `UPDATE "PUBLIC"."_lume_fence"`) {
-		select {
-		case <-a.fence:
-		case <-st.Canceled:
-			return snowflaketest.Fail(604, "57014", "driver text: canceled")
-		}
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		a.open[st.Session].fenced = true
-		if !a.seeded {
-			return snowflaketest.Changed("updated", "0")
-		}
-		return snowflaketest.Changed("updated", "1")
+	if m := takePattern.FindStringSubmatch(st.SQL); m != nil {
+		return a.take(st, m[1])
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -101,16 +106,66 @@ func (a *account) handle(st snowflaketest.Statement) snowflaketest.Answer {
 	return answer
 }
 
+// take lets a session's transaction take the fence once it is free.
+func (a *account) take(st snowflaketest.Statement, token string) snowflaketest.Answer {
+	a.mu.Lock()
+	tx, refused := a.open[st.Session], a.ended[st.Session]
+	if tx == nil && !refused {
+		tx = &transaction{markers: map[string]sqlload.Marker{}}
+		a.open[st.Session] = tx
+		defer func() {
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			a.commit(st.Session)
+		}()
+	}
+	a.mu.Unlock()
+	if refused {
+		return aborted
+	}
+	select {
+	case <-a.fence:
+	case <-tx.aborted:
+		return aborted
+	case <-st.Canceled:
+		return snowflaketest.Fail(604, "57014", "driver text: canceled")
+	case <-time.After(a.lockTimeout):
+		return snowflaketest.Fail(625, "57014", "driver text: the lock has not yet been released")
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.open[st.Session] != tx {
+		a.fence <- struct{}{}
+		return aborted
+	}
+	tx.fenced = true
+	if !a.seeded {
+		return snowflaketest.Changed("updated", "0")
+	}
+	tx.taken = token
+	return snowflaketest.Changed("updated", "1")
+}
+
+// aborted is what a statement gets whose transaction was aborted.
+var aborted = snowflaketest.Fail(615, "", "driver text: Transaction '1' was aborted, SQL execution canceled.")
+
 var (
+	beginPattern  = regexp.MustCompile(`^BEGIN(?: TRANSACTION NAME ([A-Z_][A-Z0-9_]{0,254}))?$`)
+	takePattern   = regexp.MustCompile(`^UPDATE "PUBLIC"\."_lume_fence" SET "taken" = (.+)$`)
+	abortPattern  = regexp.MustCompile(`^SELECT SYSTEM\$ABORT_TRANSACTION\((-?\d+)\)$`)
+	heldPattern   = regexp.MustCompile(`EXISTS \(SELECT 1 FROM "PUBLIC"\."_lume_fence" WHERE "taken" = (\d+)\)`)
 	createPattern = regexp.MustCompile(`^CREATE (TEMPORARY )?TABLE (?:IF NOT EXISTS )?(?:"PUBLIC"\.)?"([^"]+)"`)
 	putPattern    = regexp.MustCompile(`^PUT 'file://([^']+)' @~/(\S+) AUTO_COMPRESS=FALSE SOURCE_COMPRESSION=NONE OVERWRITE=FALSE`)
 	copyPattern   = regexp.MustCompile(`^COPY INTO (\S+) .* FROM @~/(\S+)\) FILES = \(([^)]*)\) .*ON_ERROR = ABORT_STATEMENT PURGE = FALSE FORCE = TRUE$`)
 	removePattern = regexp.MustCompile(`^REMOVE @~/(\S+)$`)
 )
 
-func (a *account) answer(st snowflaketest.Statement) snowflaketest.Answer { //nolint:cyclop // One case per statement.
-	sql, tx := st.SQL, a.open[st.Session]
+func (a *account) answer(st snowflaketest.Statement) snowflaketest.Answer {
+	sql := st.SQL
 	if answer, ok := schemaAnswer(st); ok {
+		return answer
+	}
+	if answer, ok := a.control(st); ok {
 		return answer
 	}
 	if m := createPattern.FindStringSubmatch(sql); m != nil {
@@ -129,26 +184,87 @@ func (a *account) answer(st snowflaketest.Statement) snowflaketest.Answer { //no
 		require.NoError(a.t, os.RemoveAll(filepath.Join(a.dir, m[1])))
 		return snowflaketest.Text([]string{"name", "result"})
 	}
-	switch {
-	case strings.Contains(sql, "INFORMATION_SCHEMA."):
+	if strings.Contains(sql, "INFORMATION_SCHEMA.") {
 		return a.describe(st)
-	case sql == "BEGIN":
-		a.open[st.Session] = &transaction{markers: map[string]sqlload.Marker{}}
-	case sql == "ROLLBACK":
+	}
+	return a.rowsOf(st)
+}
+
+// control answers the statements that begin, list and end transactions, and all of a session whose transaction was aborted.
+func (a *account) control(st snowflaketest.Statement) (answer snowflaketest.Answer, done bool) {
+	switch {
+	case st.SQL == "ROLLBACK":
 		a.end(st.Session)
-	case sql == "COMMIT":
+	case a.ended[st.Session]:
+		return aborted, true
+	case st.SQL == "COMMIT":
 		a.commit(st.Session)
+	case st.SQL == "SELECT CURRENT_TRANSACTION() AS id":
+		id := snowflaketest.Null
+		if tx := a.open[st.Session]; tx != nil {
+			id = tx.id
+		}
+		return snowflaketest.Text([]string{"ID"}, []string{id}), true
+	case st.SQL == "SHOW TRANSACTIONS":
+		answer = snowflaketest.Text([]string{"id", "user", "session", "name", "started_on", "state", "scope"})
+		for session, tx := range a.open {
+			answer.Rows = append(answer.Rows, []string{tx.id, "LUME", fmt.Sprint(session), tx.name, "2026-01-02 03:04:05.678 Z", "running", "0"})
+		}
+		return answer, true
+	case abortPattern.MatchString(st.SQL):
+		for session, tx := range a.open {
+			if tx.id == abortPattern.FindStringSubmatch(st.SQL)[1] {
+				a.end(session)
+				close(tx.aborted)
+				a.ended[session] = a.refuses
+			}
+		}
+	default:
+		m := beginPattern.FindStringSubmatch(st.SQL)
+		if m == nil {
+			return answer, false
+		}
+		if a.open[st.Session] != nil {
+			break // Snowflake ignores it.
+		}
+		a.began++
+		a.open[st.Session] = &transaction{
+			id: fmt.Sprint(1661899308790000000 + a.began), name: cmp.Or(m[1], uuid.NewString()), markers: map[string]sqlload.Marker{}, aborted: make(chan struct{}),
+		}
+	}
+	return snowflaketest.Text([]string{"status"}, []string{"Statement executed successfully."}), true
+}
+
+// holds reports whether the condition of a statement, if it has one, lets it see what its transaction wrote into the fence's row.
+func (a *account) holds(sql string, tx *transaction) bool {
+	m := heldPattern.FindStringSubmatch(sql)
+	return m == nil || m[1] == cmp.Or(tx.taken, a.taken)
+}
+
+// rowsOf answers a statement that reads or changes rows. Outside of a transaction it is one of its own.
+func (a *account) rowsOf(st snowflaketest.Statement) snowflaketest.Answer { //nolint:cyclop // One case per statement.
+	sql, tx := st.SQL, a.open[st.Session]
+	if tx == nil {
+		tx = &transaction{markers: map[string]sqlload.Marker{}}
+		a.open[st.Session] = tx
+		defer a.commit(st.Session)
+	}
+	held := a.holds(sql, tx)
+	switch {
 	case strings.HasPrefix(sql, `INSERT INTO "PUBLIC"."_lume_fence"`):
 		a.seeded = true
 		return snowflaketest.Changed("inserted", "1")
 	case strings.HasPrefix(sql, `INSERT INTO "PUBLIC"."_lume_runs"`):
 		key := st.Args[0] + "/" + st.Args[1]
-		if _, stands := a.markers[key]; stands {
+		if _, stands := a.markers[key]; stands || !held {
 			return snowflaketest.Changed("inserted", "0")
 		}
 		tx.markers[key] = sqlload.Marker{State: st.Args[2], Fence: a.number(st.Args[6])}
 		return snowflaketest.Changed("inserted", "1")
 	case strings.HasPrefix(sql, `UPDATE "PUBLIC"."_lume_runs"`):
+		if !held {
+			return snowflaketest.Changed("updated", "0")
+		}
 		return snowflaketest.Changed("updated", a.update(st, tx))
 	case strings.HasPrefix(sql, `SELECT "state", "receipt", "fence"`):
 		names := []string{"state", "receipt", "fence"}
@@ -158,7 +274,7 @@ func (a *account) answer(st snowflaketest.Statement) snowflaketest.Answer { //no
 		}
 		return snowflaketest.Text(names, []string{m.State, m.Receipt, fmt.Sprint(m.Fence)})
 	case strings.HasPrefix(sql, "DELETE FROM "):
-		tx.replaced = true
+		tx.replaced = held
 		return snowflaketest.Changed("deleted", "0")
 	case strings.HasPrefix(sql, "SELECT COUNT(*) AS sent"):
 		rows := a.within(st)
@@ -168,7 +284,15 @@ func (a *account) answer(st snowflaketest.Statement) snowflaketest.Answer { //no
 		return snowflaketest.Text([]string{"sent", "lowest", "highest"}, []string{fmt.Sprint(len(rows)), fmt.Sprint(rows[0]), fmt.Sprint(rows[len(rows)-1])})
 	case strings.HasPrefix(sql, `SELECT "_lume_row" AS again`):
 		return snowflaketest.Text([]string{"again"})
+	case strings.HasPrefix(sql, `INSERT INTO "PUBLIC"."people_rejects"`):
+		if held {
+			tx.rejects += a.refused[st.Session]
+		}
+		return snowflaketest.Changed("inserted", fmt.Sprint(tx.rejects))
 	case strings.HasPrefix(sql, "INSERT INTO "), strings.HasPrefix(sql, "MERGE INTO "):
+		if !held {
+			return snowflaketest.Changed("inserted", "0")
+		}
 		rows := a.within(st)
 		for _, row := range rows {
 			if number := a.bad(row); number != 0 {
@@ -177,10 +301,8 @@ func (a *account) answer(st snowflaketest.Statement) snowflaketest.Answer { //no
 		}
 		tx.rows += len(rows)
 		return snowflaketest.Changed("inserted", fmt.Sprint(len(rows)))
-	default:
-		return snowflaketest.Fail(1003, "42000", "driver text: unknown statement "+sql)
 	}
-	return snowflaketest.Text([]string{"status"}, []string{"Statement executed successfully."})
+	return snowflaketest.Fail(1003, "42000", "driver text: unknown statement "+sql)
 }
 
 // update changes a marker as one of the three statements does, and returns how many rows it affects.
@@ -231,6 +353,7 @@ func (a *account) end(session int) {
 		a.fence <- struct{}{}
 	}
 	delete(a.open, session)
+	a.ended[session] = false
 }
 
 func (a *account) commit(session int) {
@@ -241,7 +364,7 @@ func (a *account) commit(session int) {
 	if tx.replaced {
 		a.rows = 0
 	}
-	a.rows, a.rejects = a.rows+tx.rows, a.rejects+tx.rejects
+	a.rows, a.rejects, a.taken = a.rows+tx.rows, a.rejects+tx.rejects, cmp.Or(tx.taken, a.taken)
 	for key, marker := range tx.markers {
 		a.markers[key] = marker
 	}
@@ -251,17 +374,23 @@ func (a *account) commit(session int) {
 // copy reads the ordinals of staged files.
 func (a *account) copy(st snowflaketest.Statement, table, folder, files string) snowflaketest.Answer {
 	answer := snowflaketest.Text([]string{"file", "status", "rows_loaded"})
-	total := 0
 	for name := range strings.SplitSeq(files, ", ") {
-		ordinals := a.ordinals(filepath.Join(a.dir, folder, strings.Trim(name, "'")))
-		if strings.Contains(table, "_lume_load_") {
-			a.staged[st.Session] = append(a.staged[st.Session], ordinals...)
+		path := filepath.Join(a.dir, folder, strings.Trim(name, "'"))
+		if _, err := os.Stat(path); err != nil {
+			return snowflaketest.Fail(91016, "22000", "driver text: Remote file was not found")
 		}
-		total += len(ordinals)
+		ordinals := a.ordinals(path)
+		switch {
+		case strings.Contains(table, "_lume_load_"):
+			a.staged[st.Session] = append(a.staged[st.Session], ordinals...)
+		case strings.Contains(table, "_lume_rejects_"):
+			a.refused[st.Session] += len(ordinals)
+		case a.open[st.Session] != nil:
+			a.open[st.Session].rejects += len(ordinals)
+		default:
+			a.rejects += len(ordinals)
+		}
 		answer.Rows = append(answer.Rows, []string{name, "LOADED", fmt.Sprint(len(ordinals))})
-	}
-	if !strings.Contains(table, "_lume_load_") {
-		a.open[st.Session].rejects += total
 	}
 	return answer
 }

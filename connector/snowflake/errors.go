@@ -20,6 +20,9 @@ type class struct {
 	message, next string
 }
 
+// transactionAborted is the number of the error of a statement whose transaction somebody has aborted.
+const transactionAborted = 615
+
 // classes are looked up by the number of the error.
 var classes = map[int]class{
 	1003:  {connector.KindInvalid, "STATEMENT_REFUSED", "the server does not accept the statement", "check the query"},
@@ -35,10 +38,17 @@ var classes = map[int]class{
 	604:   {connector.KindUnavailable, "STATEMENT_CANCELED", "the server canceled the statement", ""},
 	91016: {connector.KindUnavailable, "STAGED_FILE_GONE", "a staged file is gone: another attempt of the run may have ended", "try again"},
 	630:   {connector.KindUnavailable, "STATEMENT_TIMEOUT", "a statement took longer than it may", "give the run a later deadline, or the warehouse a larger size"},
-	625:   {connector.KindUnavailable, "LOCK_TIMEOUT", "a lock was not free in time", "see SHOW LOCKS for the transaction that holds the table or the fence"},
+	625:   {connector.KindUnavailable, "LOCK_TIMEOUT", "a lock was not free in time", "see SHOW LOCKS for the transaction that holds the table or the fence; its user can end it by SYSTEM$ABORT_TRANSACTION"},
 	626:   {connector.KindUnavailable, "DEADLOCK", "a concurrent transaction was in the way", ""},
-	635:   {connector.KindUnavailable, "TRANSACTION_ENDED", "the transaction was ended by the server", ""},
+	635:   {connector.KindUnavailable, "TRANSACTION_ENDED", transactionEnded, retries},
+
+	transactionAborted: {connector.KindUnavailable, "TRANSACTION_ENDED", transactionEnded, retries},
 }
+
+const (
+	transactionEnded = "the transaction was ended from outside before it committed: by a later attempt or settlement of the run, by hand, or by the server"
+	retries          = "the run tries again by itself"
+)
 
 // loginClasses are those of a session that does not start.
 var loginClasses = map[int]class{
@@ -111,6 +121,8 @@ func classOf(e *sf.SnowflakeError) class {
 		return class{connector.KindUnavailable, "SERVER_FAULT", "the server has a fault of its own", "try again"}
 	case e.Number >= 100000 && e.Number < 101000:
 		return class{connector.KindInvalid, "VALUE_REFUSED", "the server does not accept a value", "cast the value in the query, or check the column's type"}
+	case strings.HasPrefix(e.SQLState, "40"):
+		return classes[transactionAborted]
 	case e.SQLState == "42501":
 		return classes[3001]
 	case strings.HasPrefix(e.SQLState, "42"):

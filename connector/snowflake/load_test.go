@@ -58,10 +58,12 @@ func TestALoadStagesItsRowsFirstAndCommitsThemWithItsMarker(t *testing.T) {
 				}
 			}
 			want := []string{
-				`CREATE TEMPORARY TABLE`, `COPY INTO "_lume_load_1_1"`, "BEGIN", `UPDATE "_lume_fence" SET`, "ROLLBACK", `INSERT INTO "_lume_fence"`,
-				"BEGIN", `UPDATE "_lume_fence" SET`, `INSERT INTO "_lume_runs"`,
+				"CREATE TEMPORARY TABLE", "CREATE TEMPORARY TABLE", `COPY INTO "_lume_load_1_1"`, "SHOW TRANSACTIONS",
+				"BEGIN TRANSACTION NAME", `UPDATE "_lume_fence" SET`, "ROLLBACK", `INSERT INTO "_lume_fence"`,
+				"BEGIN TRANSACTION NAME", `UPDATE "_lume_fence" SET`, `INSERT INTO "_lume_runs"`,
 			}
-			want = append(append(want, move...), `COPY INTO "people_rejects"`, `UPDATE "_lume_runs" SET`, "COMMIT", "REMOVE @~/lume/run_1/main/")
+			want = append(append(want, move...), `COPY INTO "_lume_rejects_1_1"`, `INSERT INTO "people_rejects"`, `UPDATE "_lume_runs" SET`, "COMMIT",
+				"REMOVE @~/lume/run_1/main/")
 			require.Equal(t, want, order)
 			for _, p := range a.Parameters() {
 				require.Equal(t, "lume/run_1", p["QUERY_TAG"])
@@ -246,12 +248,26 @@ func TestACommitWithoutAnAnswerIsLookedUp(t *testing.T) {
 	}
 }
 
-func TestASettlementWaitsForTheLoadThatHoldsTheFence(t *testing.T) {
+func TestASettlementWaitsForALoadThatItCannotFindOrEnd(t *testing.T) {
 	t.Parallel()
+	for _, refused := range []string{"SHOW TRANSACTIONS", "SELECT SYSTEM$ABORT_TRANSACTION"} {
+		t.Run(refused, func(t *testing.T) {
+			t.Parallel()
+			settlementWaits(t, refused)
+		})
+	}
+}
+
+// settlementWaits lets a settlement wait for a load, on an account that refuses a kind of statements.
+func settlementWaits(t *testing.T, refused string) {
+	t.Helper()
 	a := newAccount(t)
 	held, free := make(chan struct{}), make(chan struct{})
 	a.before = func(st snowflaketest.Statement) (snowflaketest.Answer, bool) {
-		if strings.HasPrefix(st.SQL, `INSERT INTO "PUBLIC"."people"`) {
+		if strings.HasPrefix(st.SQL, refused) {
+			return snowflaketest.Fail(3001, "42501", "driver text: Insufficient privileges"), true
+		}
+		if strings.HasPrefix(st.SQL, `INSERT INTO "PUBLIC"."people" `) {
 			close(held)
 			<-free
 		}

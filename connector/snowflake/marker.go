@@ -10,14 +10,6 @@ import (
 	"github.com/lume-data/lume/connector/internal/sqlload"
 )
 
-// fenceTable has one row, which every load and settlement of the schema updates first: Snowflake lets the second of them
-// wait until the transaction of the first has ended, and does not enforce the primary key of the markers.
-const fenceTable = "_lume_fence"
-
-func fence(plan sqlload.Plan) sqlload.Table {
-	return sqlload.Table{Schema: plan.Runs.Schema, Name: fenceTable}
-}
-
 // createMissing creates the tables of markers and fence, and those others that are given, unless they are among kinds.
 // Each statement commits by itself, as all DDL of Snowflake does: an empty table is nothing of a run.
 func (s *session) createMissing(ctx context.Context, plan sqlload.Plan, kinds map[sqlload.Table]string, others map[sqlload.Table]string) error {
@@ -35,41 +27,6 @@ func (s *session) createMissing(ctx context.Context, plan sqlload.Plan, kinds ma
 		}
 	}
 	return nil
-}
-
-// begin starts a transaction and takes the fence, waiting for at most lockTimeout.
-func (s *session) begin(ctx context.Context, plan sqlload.Plan) error {
-	name, taken := dialect.Table(fence(plan)), dialect.Quote("taken")
-	for range 2 {
-		if err := s.exec(ctx, "BEGIN"); err != nil {
-			return err
-		}
-		n, err := s.changed(ctx, fmt.Sprintf("UPDATE %s SET %s = %s + 1", name, taken, taken))
-		if err == nil && n > 0 {
-			return nil
-		}
-		s.rollback(ctx)
-		if err != nil {
-			return err
-		}
-		// Two sessions at once may each insert a row. That is no harm: whoever updates takes all.
-		if err := s.exec(ctx, fmt.Sprintf("INSERT INTO %s (%s) SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM %s)", name, taken, name)); err != nil {
-			return err
-		}
-	}
-	return unexpected("the fence row cannot be taken")
-}
-
-// rollback ends the transaction if it is still open, even when ctx has ended.
-func (s *session) rollback(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
-	defer cancel()
-	_ = s.exec(ctx, "ROLLBACK")
-}
-
-// execute runs statements that change markers. It is used under the fence.
-func (s *session) execute(ctx context.Context) sqlload.Exec {
-	return func(statement string, args ...any) (int64, error) { return s.changed(ctx, statement, args...) }
 }
 
 // readMarker reads the marker of a run, if it stands. The table of markers must exist.

@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"strconv"
+	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/memory"
@@ -28,8 +30,19 @@ func checkRejects(plan sqlload.Plan, t *table) error {
 	})
 }
 
-// rejects copies the rejects of the run into their table, inside of the load's transaction.
-func (l *loader) rejects(ctx context.Context) (err error) {
+// createTemporaryRejects creates the table that rejects are staged in. It goes before the transaction, as all DDL does.
+func (l *loader) createTemporaryRejects(ctx context.Context) error {
+	lines := make([]string, len(sqlload.RejectColumns))
+	for i, name := range sqlload.RejectColumns {
+		typ := map[string]string{"TEXT": "VARCHAR", "NUMBER": "NUMBER(19,0)", "BINARY": "BINARY"}[rejectTypes[i]]
+		lines[i] = dialect.Quote(name) + " " + typ
+	}
+	return l.exec(ctx, fmt.Sprintf("CREATE TEMPORARY TABLE %s (%s)", dialect.Table(l.temporaryRejects), strings.Join(lines, ", ")))
+}
+
+// rejects writes the rejects of the run into their table, inside of the load's transaction. They are copied into a temporary
+// table first, since a COPY takes no condition.
+func (l *loader) rejects(ctx context.Context, tx *transaction) (err error) {
 	source, err := l.load.Rejects()
 	if err != nil {
 		return err
@@ -53,7 +66,12 @@ func (l *loader) rejects(ctx context.Context) (err error) {
 			values[i] = staged(stagedColumn(i), "VARCHAR")
 		}
 	}
-	return g.copyInto(ctx, dialect.Table(l.plan.Rejects), sqlload.RejectColumns, values)
+	if err := g.copyInto(ctx, dialect.Table(l.temporaryRejects), sqlload.RejectColumns, values); err != nil || g.rows == 0 {
+		return err
+	}
+	names := dialect.Names(sqlload.RejectColumns)
+	return l.exec(ctx, fmt.Sprintf("INSERT INTO %s (%s) SELECT %s FROM %s WHERE %s",
+		dialect.Table(l.plan.Rejects), names, names, dialect.Table(l.temporaryRejects), tx.held()))
 }
 
 func (l *loader) sendRejects(ctx context.Context, source connector.Rejects, g *stage) error {

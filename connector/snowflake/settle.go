@@ -32,6 +32,7 @@ func (c *Connector) Settle(ctx context.Context, settlement connector.Settlement)
 		}
 		return connector.Outcome{}, err
 	}
+	c.evict(ctx, s, settlement.RunID, settlement.Target.Name, settlement.Fence)
 	out, dead, err := s.abort(ctx, plan, settlement)
 	if dead != "" {
 		c.unstage(ctx, s, dead)
@@ -43,10 +44,11 @@ func (c *Connector) Settle(ctx context.Context, settlement connector.Settlement)
 // more.
 func (s *session) abort(ctx context.Context, plan sqlload.Plan, settlement connector.Settlement) (out connector.Outcome, dead string, err error) {
 	runID, target := settlement.RunID, settlement.Target.Name
-	if err := s.begin(ctx, plan); err != nil {
+	t, err := s.begin(ctx, plan, runID, target, settlement.Fence)
+	if err != nil {
 		return out, "", err
 	}
-	defer s.rollback(ctx)
+	defer t.rollback(ctx)
 	stood, err := s.readMarker(ctx, plan, runID, target)
 	if err != nil {
 		return out, "", err
@@ -59,30 +61,20 @@ func (s *session) abort(ctx context.Context, plan sqlload.Plan, settlement conne
 		return out, dead, err
 	}
 	// Under the fence nothing can come in between.
-	if _, err := plan.Abort(settlement, s.execute(ctx)); err != nil {
+	if _, err := plan.Abort(settlement, t.execute(ctx)); err != nil {
 		return out, "", err
 	}
-	if err := s.commit(ctx); err != nil {
+	if err := t.commit(ctx); err != nil {
 		return out, "", coded(ctx, err)
 	}
-	return out, stageFolder(runID, target, stood.Fence), nil
-}
-
-// commitLost is a COMMIT without an answer.
-type commitLost struct{ cause error }
-
-func (e *commitLost) Error() string { return "the answer to COMMIT was lost" }
-
-func (e *commitLost) Unwrap() error { return e.cause }
-
-// commit ends the transaction. An error of the server means that it has not committed; without an answer it is a
-// commitLost.
-func (s *session) commit(ctx context.Context) error {
-	_, err := s.conn.ExecContext(ctx, "COMMIT")
-	if n := number(err); err != nil && (ctx.Err() != nil || n == 0 || n >= 250000) {
-		return &commitLost{cause: err}
+	out, decided, err := s.decision(ctx, plan, runID, target, settlement.Fence)
+	switch {
+	case errors.Is(err, connector.ErrAborted):
+		return connector.Outcome{}, stageFolder(runID, target, stood.Fence), nil
+	case err == nil && !decided:
+		return connector.Outcome{}, "", ended()
 	}
-	return coded(ctx, err)
+	return out, "", err
 }
 
 const (
@@ -115,18 +107,25 @@ func (c *Connector) recover(ctx context.Context, l *loader, lost *commitLost) (c
 }
 
 // commitOutcome reads the marker in a session of its own, under the fence: the old transaction holds it for as long as it
-// can still commit.
+// can still commit, and is aborted if it is there.
 func (c *Connector) commitOutcome(ctx context.Context, l *loader) (out connector.Outcome, found bool, err error) {
 	s, err := c.connect(ctx, tag(l.load.RunID))
 	if err != nil {
 		return out, false, err
 	}
 	defer s.close()
-	if err := s.begin(ctx, l.plan); err != nil {
+	runID, target := l.load.RunID, l.load.Target.Name
+	c.evict(ctx, s, runID, target, l.load.Fence+1)
+	t, err := s.begin(ctx, l.plan, runID, target, l.load.Fence)
+	if err != nil {
 		return out, false, err
 	}
-	defer s.rollback(ctx)
-	out, found, err = s.decision(ctx, l.plan, l.load.RunID, l.load.Target.Name, l.load.Fence)
-	out.Existing = false
+	defer t.rollback(ctx)
+	m, err := s.readMarker(ctx, l.plan, runID, target)
+	if err != nil {
+		return out, false, err
+	}
+	out, found, err = m.Outcome(l.load.Fence)
+	out.Existing = out.Committed && m.Fence != l.load.Fence
 	return out, found, err
 }

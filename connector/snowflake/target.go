@@ -22,9 +22,10 @@ type loader struct {
 	columns []native
 	// folder is where its files are staged.
 	folder string
-	// temporary is the session's table of staged rows.
-	temporary sqlload.Table
-	refusals  *sqlload.Refusals
+	// temporary is the session's table of staged rows, and temporaryRejects that of staged rejects.
+	temporary, temporaryRejects sqlload.Table
+
+	refusals *sqlload.Refusals
 }
 
 // Load implements connector.Target.
@@ -55,27 +56,27 @@ func (c *Connector) Load(ctx context.Context, load connector.Load) (connector.Ou
 		return out, err
 	}
 	l := &loader{session: s, load: load, plan: plan, refusals: sqlload.NewRefusals(load),
-		folder:    stageFolder(load.RunID, load.Target.Name, stands.Fence),
-		temporary: sqlload.Table{Name: fmt.Sprintf("_lume_load_%d_%d", load.Attempt, load.Fence)}}
+		folder:           stageFolder(load.RunID, load.Target.Name, stands.Fence),
+		temporary:        sqlload.Table{Name: fmt.Sprintf("_lume_load_%d_%d", load.Attempt, load.Fence)},
+		temporaryRejects: sqlload.Table{Name: fmt.Sprintf("_lume_rejects_%d_%d", load.Attempt, load.Fence)}}
 	if err := l.prepare(ctx, kinds); err != nil {
 		return connector.Outcome{}, err
 	}
 	if err := l.stageRows(ctx); err != nil {
 		return connector.Outcome{}, err
 	}
+	c.evict(ctx, s, load.RunID, load.Target.Name, load.Fence)
 	out, err := l.run(ctx)
 	var lost *commitLost
 	if errors.As(err, &lost) {
 		out, err = c.recover(ctx, l, lost)
 	}
-	if err == nil || errors.Is(err, connector.ErrAborted) {
-		// The files stay until the marker has been read back. That of an aborted run has ended what shared the load's folder.
-		switch m, _ := s.readMarker(ctx, plan, load.RunID, load.Target.Name); m.State {
-		case sqlload.Committed:
-			c.unstage(ctx, s, stagePath(load.RunID, load.Target.Name))
-		case sqlload.Aborted:
-			c.unstage(ctx, s, l.folder)
-		}
+	// The files stay until the marker has been read back, which decides. That of an aborted run has ended what shared the load's folder.
+	switch {
+	case err == nil:
+		c.unstage(ctx, s, stagePath(load.RunID, load.Target.Name))
+	case errors.Is(err, connector.ErrAborted):
+		c.unstage(ctx, s, l.folder)
 	}
 	return out, err
 }
@@ -109,6 +110,9 @@ func (l *loader) stageRows(ctx context.Context) (err error) {
 		names, lines, values = append(names, name), append(lines, dialect.Quote(name)+" VARCHAR"), append(values, staged(name, "VARCHAR"))
 	}
 	if err := l.exec(ctx, fmt.Sprintf("CREATE TEMPORARY TABLE %s (%s)", dialect.Table(l.temporary), strings.Join(lines, ", "))); err != nil {
+		return err
+	}
+	if err := l.createTemporaryRejects(ctx); err != nil {
 		return err
 	}
 	g, err := l.newStage(l.folder, stagedSchema(len(l.columns)))
@@ -167,59 +171,79 @@ func (l *loader) sendBatch(ctx context.Context, batch arrow.RecordBatch, e encod
 
 // run does the transaction of a load.
 func (l *loader) run(ctx context.Context) (connector.Outcome, error) {
-	if err := l.begin(ctx, l.plan); err != nil {
+	runID, target := l.load.RunID, l.load.Target.Name
+	tx, err := l.begin(ctx, l.plan, runID, target, l.load.Fence)
+	if err != nil {
 		return connector.Outcome{}, err
 	}
 	committed := false
 	defer func() {
 		if !committed {
-			l.rollback(ctx)
+			tx.rollback(ctx)
 		}
 	}()
-	claimed, err := l.plan.Claim(l.load, l.execute(ctx))
+	claimed, err := l.plan.Claim(l.load, tx.execute(ctx))
 	if err != nil {
 		return connector.Outcome{}, err
 	}
 	if !claimed {
-		return sqlload.Unclaimed(l.decision(ctx, l.plan, l.load.RunID, l.load.Target.Name, l.load.Fence))
+		return sqlload.Unclaimed(l.decision(ctx, l.plan, runID, target, l.load.Fence))
 	}
-	if l.plan.Mode == connector.Replace {
-		// A DELETE and never a TRUNCATE, which would commit by itself.
-		if err := l.exec(ctx, l.plan.DeleteAll()); err != nil {
-			return connector.Outcome{}, err
-		}
-	}
-	written, err := sqlload.Bisect(ctx, sqlload.AllRows, l.move(), l.refusals)
+	receipt, err := l.write(ctx, tx)
 	if err != nil {
 		return connector.Outcome{}, err
 	}
-	if err := l.rejects(ctx); err != nil {
+	filled, err := tx.execute(ctx)(l.plan.CommitMarker(), string(receipt), runID, target, l.load.Fence)
+	switch {
+	case err != nil:
 		return connector.Outcome{}, err
-	}
-	receipt, err := l.load.Balance(written, l.refusals.Count())
-	if err != nil {
-		return connector.Outcome{}, err
-	}
-	filled, err := l.changed(ctx, l.plan.CommitMarker(), string(receipt), l.load.RunID, l.load.Target.Name, l.load.Fence)
-	if err != nil {
-		return connector.Outcome{}, err
-	}
-	if filled != 1 {
+	case filled == 0:
+		return connector.Outcome{}, ended()
+	case filled != 1:
 		return connector.Outcome{}, &connector.Error{Kind: connector.KindConflict, Reason: "MARKER_BROKEN",
 			Message: "the run's marker was changed while it was loaded", Next: "rows of " + sqlload.RunsTable + " must not be changed by hand"}
 	}
-	if err := l.commit(ctx); err != nil {
+	if err := tx.commit(ctx); err != nil {
 		return connector.Outcome{}, err
 	}
 	committed = true
+	m, err := l.readMarker(ctx, l.plan, runID, target)
+	switch {
+	case err != nil:
+		return connector.Outcome{}, &commitLost{cause: err}
+	case m.State != sqlload.Committed || m.Fence != l.load.Fence:
+		return connector.Outcome{}, ended()
+	}
 	return connector.Outcome{Committed: true, Receipt: receipt}, nil
 }
 
+// write writes rows and rejects, and returns the receipt.
+func (l *loader) write(ctx context.Context, tx *transaction) ([]byte, error) {
+	if l.plan.Mode == connector.Replace {
+		// A DELETE and never a TRUNCATE, which would commit by itself.
+		if err := l.exec(ctx, l.plan.DeleteAll()+" WHERE "+tx.held()); err != nil {
+			return nil, err
+		}
+	}
+	written, err := sqlload.Bisect(ctx, sqlload.AllRows, l.move(tx), l.refusals)
+	if err != nil {
+		return nil, err
+	}
+	if err := l.rejects(ctx, tx); err != nil {
+		return nil, err
+	}
+	// What was counted means something only if the transaction is still there.
+	if err := tx.check(ctx); err != nil {
+		return nil, err
+	}
+	return l.load.Balance(written, l.refusals.Count())
+}
+
 // move returns what moves a range of staged rows into the target by one statement, which does all or nothing.
-func (l *loader) move() sqlload.Try {
-	statement := l.insertStatement()
+func (l *loader) move(tx *transaction) sqlload.Try {
+	statement := l.insertStatement(tx)
 	if l.plan.Mode == connector.Upsert {
-		statement = l.mergeStatement()
+		statement = l.mergeStatement(tx)
 	}
 	return func(ctx context.Context, r sqlload.Range) (sqlload.Attempt, error) {
 		a := sqlload.Attempt{}
@@ -268,13 +292,13 @@ func within() string {
 	return dialect.Quote(stagedRow) + " >= ? AND " + dialect.Quote(stagedRow) + " < ?"
 }
 
-func (l *loader) insertStatement() string {
-	return fmt.Sprintf("INSERT INTO %s (%s) SELECT %s FROM %s WHERE %s",
-		dialect.Table(l.plan.Target), dialect.Names(l.plan.ColumnNames()), l.values(), dialect.Table(l.temporary), within())
+func (l *loader) insertStatement(tx *transaction) string {
+	return fmt.Sprintf("INSERT INTO %s (%s) SELECT %s FROM %s WHERE %s AND %s",
+		dialect.Table(l.plan.Target), dialect.Names(l.plan.ColumnNames()), l.values(), dialect.Table(l.temporary), within(), tx.held())
 }
 
 // mergeStatement replaces rows with equal keys. No two staged rows have one.
-func (l *loader) mergeStatement() string {
+func (l *loader) mergeStatement(tx *transaction) string {
 	var on, set, values []string
 	for _, c := range l.plan.Columns {
 		name := dialect.Quote(c.Name)
@@ -290,7 +314,7 @@ func (l *loader) mergeStatement() string {
 		name := dialect.Quote(l.plan.Keys[0])
 		set = append(set, name+" = s."+name)
 	}
-	return fmt.Sprintf("MERGE INTO %s AS t USING (SELECT %s FROM %s WHERE %s) AS s ON %s WHEN MATCHED THEN UPDATE SET %s WHEN NOT MATCHED THEN INSERT (%s) VALUES (%s)",
-		dialect.Table(l.plan.Target), l.values(), dialect.Table(l.temporary), within(), strings.Join(on, " AND "), strings.Join(set, ", "),
+	return fmt.Sprintf("MERGE INTO %s AS t USING (SELECT %s FROM %s WHERE %s AND %s) AS s ON %s WHEN MATCHED THEN UPDATE SET %s WHEN NOT MATCHED THEN INSERT (%s) VALUES (%s)",
+		dialect.Table(l.plan.Target), l.values(), dialect.Table(l.temporary), within(), tx.held(), strings.Join(on, " AND "), strings.Join(set, ", "),
 		dialect.Names(l.plan.ColumnNames()), strings.Join(values, ", "))
 }

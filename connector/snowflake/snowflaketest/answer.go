@@ -30,6 +30,9 @@ type Column struct {
 	Precision, Scale int
 }
 
+// Null stands for NULL among the values of a row.
+const Null = "\x00null"
+
 // Answer is what a statement gets. The zero value is a success without rows.
 type Answer struct {
 	Columns []Column

@@ -313,7 +313,7 @@ func (s *Server) data(a Answer) map[string]any {
 		return data
 	}
 	if a.Batches == nil {
-		data["rowset"], data["queryResultFormat"], data["total"] = a.Rows, "json", len(a.Rows)
+		data["rowset"], data["queryResultFormat"], data["total"] = rowset(a.Rows), "json", len(a.Rows)
 		return data
 	}
 	data["queryResultFormat"] = "arrow"
@@ -333,6 +333,20 @@ func (s *Server) data(a Answer) map[string]any {
 		data["total"] = total
 	}
 	return data
+}
+
+// rowset is a result in JSON.
+func rowset(rows [][]string) [][]any {
+	set := make([][]any, len(rows))
+	for i, row := range rows {
+		set[i] = make([]any, len(row))
+		for j, value := range row {
+			if value != Null {
+				set[i][j] = value
+			}
+		}
+	}
+	return set
 }
 
 func (s *Server) chunk(w http.ResponseWriter, r *http.Request) {
