@@ -9,11 +9,14 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 
 	"github.com/lume-data/lume/connector"
 	"github.com/lume-data/lume/connector/connectortest"
 	"github.com/lume-data/lume/test/server"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // suite is a database that the connector suite shares.
 type suite struct {
@@ -23,7 +26,14 @@ type suite struct {
 
 func newSuite(t *testing.T) *suite {
 	t.Helper()
-	return &suite{dsn: server.StartPostgres(t)}
+	s := &suite{dsn: server.StartPostgres(t)}
+	s.ask(t, func(conn *pgx.Conn) {
+		// Where it is not UTC, and changes its clocks, a time that is taken for a local one shows.
+		database := pgx.Identifier{conn.Config().Database}.Sanitize()
+		_, err := conn.Exec(t.Context(), "ALTER DATABASE "+database+" SET timezone = 'America/St_Johns'")
+		require.NoError(t, err)
+	})
+	return s
 }
 
 // ask runs f in a session of its own.
@@ -169,11 +179,12 @@ func TestChecksSuite(t *testing.T) {
 	connectortest.Checks(t, connectortest.ChecksHarness{
 		Open: func(t *testing.T) connector.Connector { return connect(t, s.dsn, nil) },
 		Broken: []connectortest.Broken{
-			{Name: "UnknownHost", Open: with("host", "no-such-host.invalid"), Reason: "CONNECTION_FAILED", Kind: connector.KindUnavailable},
-			{Name: "NobodyListens", Open: with("port", float64(1)), Reason: "CONNECTION_FAILED", Kind: connector.KindUnavailable},
-			{Name: "MissingDatabase", Open: missingDatabase, Reason: "DATABASE_NOT_FOUND", Kind: connector.KindNotFound},
-			{Name: "UnknownUser", Open: with("user", "nobody_at_all"), Reason: "AUTHENTICATION_FAILED", Kind: connector.KindUnauthenticated},
-			{Name: "TLSWhereThereIsNone", Open: with("sslmode", "require"), Reason: "TLS_FAILED", Kind: connector.KindInvalid},
+			{Name: "UnknownHost", Open: with("host", "no-such-host.invalid"), Check: "connect", Reason: "CONNECTION_FAILED", Kind: connector.KindUnavailable},
+			{Name: "NobodyListens", Open: with("port", float64(1)), Check: "connect", Reason: "CONNECTION_FAILED", Kind: connector.KindUnavailable},
+			{Name: "MissingDatabase", Open: missingDatabase, Check: "authenticate", Reason: "DATABASE_NOT_FOUND", Kind: connector.KindNotFound},
+			{Name: "UnknownUser", Open: with("user", "nobody_at_all"), Check: "authenticate", Reason: "AUTHENTICATION_FAILED", Kind: connector.KindUnauthenticated},
+			{Name: "WrongPassword", Open: with("sslmode", "disable"), Check: "authenticate", Reason: "AUTHENTICATION_FAILED", Kind: connector.KindUnauthenticated},
+			{Name: "TLSWhereThereIsNone", Open: with("sslmode", "require"), Check: "connect", Reason: "TLS_FAILED", Kind: connector.KindInvalid},
 		},
 	})
 }
