@@ -10,11 +10,14 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 
 	"github.com/lume-data/lume/connector"
 	"github.com/lume-data/lume/connector/connectortest"
 	"github.com/lume-data/lume/connector/sqlite"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // suite is a database file that the connector suite shares.
 type suite struct {
@@ -99,6 +102,19 @@ func (s *suite) fill(t *testing.T, columns []connector.Column, rows []connectort
 	return spec.Table
 }
 
+// sessions counts the connections that are open: each has the file open. The looker-on closes its own.
+func (s *suite) sessions(t *testing.T) (n int) {
+	t.Helper()
+	files, err := os.ReadDir("/proc/self/fd")
+	require.NoError(t, err)
+	for _, file := range files {
+		if name, err := os.Readlink(filepath.Join("/proc/self/fd", file.Name())); err == nil && name == s.path {
+			n++
+		}
+	}
+	return n
+}
+
 // made makes a table by a definition of its columns and returns its place.
 func (s *suite) made(t *testing.T, columns string) connector.TargetSpec {
 	t.Helper()
@@ -142,7 +158,7 @@ func TestTargetSuite(t *testing.T) {
 	s := newSuite(t)
 	connectortest.Target(t, connectortest.TargetHarness{
 		Open:  func(t *testing.T) connector.Target { return s.open(t) },
-		Place: s.place, Rows: s.rows, Rejects: s.rejects, FoldsNames: true,
+		Place: s.place, Rows: s.rows, Rejects: s.rejects, Sessions: s.sessions, FoldsNames: true,
 		Folding: s.folding(), Guarded: s.guarded,
 		Only: connectortest.Only{
 			connector.TypeString:  {"\u0000": {Refused: true}},
@@ -157,7 +173,7 @@ func TestRowSourceSuite(t *testing.T) {
 	s := newSuite(t)
 	connectortest.RowSource(t, connectortest.RowSourceHarness{
 		Open: func(t *testing.T) connector.RowSource { return s.open(t) },
-		Fill: s.fill, TextType: "text",
+		Fill: s.fill, TextType: "text", Sessions: s.sessions,
 	})
 }
 
@@ -171,10 +187,22 @@ func TestChecksSuite(t *testing.T) {
 		}
 	}
 	require.NoError(t, os.WriteFile(filepath.Join(s.root, "text.db"), []byte(strings.Repeat("this is no database\n", 100)), 0o600))
+	// SQLite reads a file of a later version, and does not write it, whoever asks.
+	readOnly := filepath.Join(s.root, "later.db")
+	db, err := sql.Open("sqlite", "file://"+readOnly)
+	require.NoError(t, err)
+	_, err = db.ExecContext(t.Context(), "CREATE TABLE t (x)")
+	require.NoError(t, err)
+	require.NoError(t, db.Close())
+	content, err := os.ReadFile(readOnly)
+	require.NoError(t, err)
+	content[18] = 3
+	require.NoError(t, os.WriteFile(readOnly, content, 0o600))
 	connectortest.Checks(t, connectortest.ChecksHarness{
 		Open: func(t *testing.T) connector.Connector { return s.open(t) },
 		Broken: []connectortest.Broken{
 			{Name: "OutsideOfTheRoots", Open: at(filepath.Join(t.TempDir(), "x.db")), Reason: "ROOT_NOT_ALLOWED", Kind: connector.KindPermission},
+			{Name: "ReadOnlyFile", Open: at(readOnly), Check: "write", Reason: "READ_ONLY", Kind: connector.KindPermission},
 			{Name: "NotADatabase", Open: at(filepath.Join(s.root, "text.db")), Reason: "NOT_A_DATABASE", Kind: connector.KindConflict},
 		},
 	})

@@ -55,7 +55,11 @@ func (c *Connector) Load(ctx context.Context, load connector.Load) (connector.Ou
 		out, err = l.run(ctx)
 		return err
 	})
-	return out, err
+	if err != nil {
+		// The commit may be what has failed.
+		return connector.Outcome{}, err
+	}
+	return out, nil
 }
 
 // transaction holds the file's write lock from its start to its end, and commits unless f fails.
