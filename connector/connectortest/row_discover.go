@@ -11,7 +11,7 @@ import (
 	"github.com/lume-data/lume/connector"
 )
 
-// discoverTables makes tables and looks for them in lists of several page sizes. Other tests make tables meanwhile.
+// discoverTables makes tables and looks for them in one list and in pages. Other tests make tables meanwhile.
 func discoverTables(t *testing.T, h RowSourceHarness) {
 	src := h.Open(t)
 	discoverer, ok := src.(connector.Discoverer)
@@ -38,11 +38,9 @@ func discoverTables(t *testing.T, h RowSourceHarness) {
 			require.NotEmpty(t, c.NativeType)
 		}
 	}
-	for _, size := range []int{2, 7} {
-		paged := pages(t, discoverer, "", size)
-		for _, item := range all {
-			require.Contains(t, paged, item.Path, "pages of %d leave out what a list has", size)
-		}
+	paged := pages(t, discoverer, "", 2)
+	for _, item := range all {
+		require.Contains(t, paged, item.Path, "pages leave out what a list has")
 	}
 	for _, table := range tables {
 		i := slices.IndexFunc(all, func(item connector.Item) bool { return lastName(item.Path) == lastName(table) })
@@ -55,6 +53,9 @@ func discoverTables(t *testing.T, h RowSourceHarness) {
 		for c, want := range described {
 			require.Equal(t, want.Name, item.Columns[c].Name)
 			require.Equal(t, want.Type.String(), item.Columns[c].Type, "%s: the type of column %s, which is %s", table, want.Name, item.Columns[c].NativeType)
+		}
+		if table != tables[0] {
+			continue
 		}
 		// What begins so is listed, and nothing else.
 		few := pages(t, discoverer, item.Path, 2)
