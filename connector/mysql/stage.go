@@ -49,6 +49,10 @@ func (l *loader) stage(ctx context.Context) error {
 // refuseEqualKeys refuses staged rows that have the key of an earlier one, as the collations of the columns compare. The server would
 // take them for updates of that row, and say nothing.
 func (l *loader) refuseEqualKeys(ctx context.Context) error {
+	var again int64
+	if err := l.QueryRowContext(ctx, l.plan.CountEqualKeys(l.stageTable())).Scan(&again); err != nil || again == 0 {
+		return coded(ctx, err)
+	}
 	var rows []int64
 	var row int64
 	err := l.each(ctx, l.plan.SelectEqualKeys(l.stageTable()), nil, []any{&row}, func() error {

@@ -17,12 +17,22 @@ import (
 // key with a NULL equals none. It lists no more than one beyond what a load may refuse.
 func (p Plan) SelectEqualKeys(staged Table) string {
 	d := p.Dialect
-	row, there := d.Quote(connector.RowColumn), make([]string, len(p.Keys))
-	for i, key := range p.Keys {
-		there[i] = d.Quote(key) + " IS NOT NULL"
-	}
 	return fmt.Sprintf("SELECT %[1]s FROM (SELECT %[1]s, row_number() OVER (PARTITION BY %[2]s ORDER BY %[1]s) AS place FROM %[3]s WHERE %[4]s) AS placed"+
-		" WHERE place > 1 ORDER BY %[1]s LIMIT %[5]d", row, d.Names(p.Keys), d.Table(staged), strings.Join(there, " AND "), connector.MaxProbes+1)
+		" WHERE place > 1 ORDER BY %[1]s LIMIT %[5]d", d.Quote(connector.RowColumn), d.Names(p.Keys), d.Table(staged), p.wholeKey(), connector.MaxProbes+1)
+}
+
+// CountEqualKeys counts the rows of SelectEqualKeys, which takes a fraction of the time to list them.
+func (p Plan) CountEqualKeys(staged Table) string {
+	return fmt.Sprintf("SELECT count(*) - count(DISTINCT %s) FROM %s WHERE %s", p.Dialect.Names(p.Keys), p.Dialect.Table(staged), p.wholeKey())
+}
+
+// wholeKey is the condition that a key has no NULL.
+func (p Plan) wholeKey() string {
+	there := make([]string, len(p.Keys))
+	for i, key := range p.Keys {
+		there[i] = p.Dialect.Quote(key) + " IS NOT NULL"
+	}
+	return strings.Join(there, " AND ")
 }
 
 // DeleteStaged deletes rows from a staged table.

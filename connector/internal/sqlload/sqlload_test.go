@@ -77,6 +77,7 @@ func TestStatementsOfALoad(t *testing.T) {
 		p.DeleteAll(): `DELETE FROM "s"."my ""t"`,
 		p.SelectEqualKeys(sqlload.Table{Name: "x"}): `SELECT "_row" FROM (SELECT "_row", row_number() OVER (PARTITION BY "a" ORDER BY "_row") AS place FROM "x"` +
 			` WHERE "a" IS NOT NULL) AS placed WHERE place > 1 ORDER BY "_row" LIMIT 10001`,
+		p.CountEqualKeys(sqlload.Table{Name: "x"}):                                   `SELECT count(*) - count(DISTINCT "a") FROM "x" WHERE "a" IS NOT NULL`,
 		strings.Join(p.DeleteStaged(sqlload.Table{Name: "x"}, []int64{3, 17}), "; "): `DELETE FROM "x" WHERE "_row" IN (3, 17)`,
 		p.InsertMarker(): `INSERT INTO "s"."_lume_runs" ("run_id", "target", "state", "flow_version", "version_digest", "attempt", "fence", "start_time")` +
 			` VALUES ($1, $2, $3, $4, $5, $6, $7, now()) ON CONFLICT DO NOTHING`,
