@@ -4,6 +4,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -52,6 +53,26 @@ func TestEveryConnectorHasTypesBesideItsCode(t *testing.T) {
 	t.Parallel()
 	for _, spec := range all.Registry().Specs() {
 		require.FileExists(t, typesOf(spec))
+	}
+}
+
+func TestWhatSaysWhereASystemIsIsAnAddress(t *testing.T) {
+	t.Parallel()
+	// A secret that stayed when one of these changes would be sent to whoever changed it.
+	where := []string{
+		"host", "port", "instance", "endpoint", "account", "region", "http_path", "sts_endpoint", "authority_host", "path", "root",
+		// Without them, it is anybody in between to whom it is sent.
+		"sslmode", "encrypt", "trust_server_certificate",
+	}
+	for _, spec := range all.Registry().Specs() {
+		addresses := 0
+		for _, f := range spec.Fields {
+			require.Equal(t, slices.Contains(where, f.Name), f.Address, "%s.%s", spec.Type, f.Name)
+			if f.Address {
+				addresses++
+			}
+		}
+		require.Positive(t, addresses, "%s is nowhere", spec.Type)
 	}
 }
 

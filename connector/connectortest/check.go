@@ -63,6 +63,7 @@ func Checks(t *testing.T, h ChecksHarness) {
 			}
 			require.NotContains(t, fmt.Sprintf("%+v", link), Canary)
 			checks := link.Check(t.Context())
+			require.Equal(t, checkNames(h.Open(t).Check(t.Context())), checkNames(checks), "a check that was not executed is listed, too")
 			failed := requireFailed(t, checks)
 			b.require(t, failed)
 			if b.Check != "" {
@@ -89,7 +90,7 @@ func (b Broken) require(t *testing.T, failed *connector.Error) {
 	require.Equal(t, b.Reason, failed.Reason, "%s: %v", failed.Message, failed.Cause)
 	require.Equal(t, b.Kind, failed.Kind)
 	require.NotEmpty(t, failed.Next, "an error says what to do next")
-	shown := failed.Error() + failed.Next + failed.Column + fmt.Sprint(failed.Meta)
+	shown := shownOf(failed)
 	for _, hidden := range append(b.Hidden, Canary) {
 		require.NotContains(t, shown, hidden)
 	}

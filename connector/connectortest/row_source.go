@@ -26,6 +26,8 @@ type RowSourceHarness struct {
 	SQL func(query string) string
 	// Sessions returns how many connections the system counts; nil if there is nobody to ask.
 	Sessions func(t *testing.T) int
+	// NoNUL is true for systems whose text has no NUL character.
+	NoNUL bool
 	// NoDiscover is true for sources that list nothing.
 	NoDiscover bool
 }
@@ -125,10 +127,22 @@ func batchIsBound(t *testing.T, h RowSourceHarness) {
 		require.NoError(t, err)
 		require.Equal(t, []Row{Values(path)}, rows)
 	}
-	table := h.Fill(t, people(), persons(0, 10, "p"))
-	stream, err := src.Query(t.Context(), "SELECT id FROM "+table+" WHERE name = "+connector.Placeholder, "p 3' OR '1'='1", true)
+	table := h.Fill(t, people(), append(persons(0, 10, "p"), Values("10", "cut")))
+	// Text does not end at the character that ends it in C: it is another batch, or refused.
+	stream, err := src.Query(t.Context(), "SELECT id FROM "+table+" WHERE name = "+connector.Placeholder, "cut\x00here", true)
+	var rows []Row
+	if err == nil {
+		rows, err = drain(t, stream, nil)
+	}
+	if h.NoNUL {
+		require.Equal(t, connector.KindInvalid, codedError(t, err).Kind)
+	} else {
+		require.NoError(t, err)
+	}
+	require.Empty(t, rows)
+	stream, err = src.Query(t.Context(), "SELECT id FROM "+table+" WHERE name = "+connector.Placeholder, "p 3' OR '1'='1", true)
 	require.NoError(t, err)
-	rows, err := drain(t, stream, nil)
+	rows, err = drain(t, stream, nil)
 	require.NoError(t, err)
 	require.Empty(t, rows)
 	stream, err = src.Query(t.Context(), "SELECT id FROM "+table+" WHERE name = "+connector.Placeholder+" OR name = "+connector.Placeholder, "p 3", true)
@@ -219,6 +233,13 @@ func nothingIsWritten(t *testing.T, h RowSourceHarness) {
 		"DELETE FROM " + table + " WHERE name <> " + connector.Placeholder,
 		"INSERT INTO " + table + " VALUES (99, " + connector.Placeholder + ") RETURNING id",
 		"SELECT id FROM " + table + " WHERE name <> " + connector.Placeholder + "; DELETE FROM " + table,
+		"SELECT id FROM " + table + " WHERE name <> " + connector.Placeholder + "; COMMIT; DELETE FROM " + table + "; COMMIT",
+		// Where a line's end or nothing ends a statement.
+		"SELECT id FROM " + table + " WHERE name <> " + connector.Placeholder + "\nDELETE FROM " + table,
+		"SELECT id FROM " + table + " WHERE name <> " + connector.Placeholder + " COMMIT DELETE FROM " + table,
+		"COMMIT; DELETE FROM " + table + " WHERE name <> " + connector.Placeholder,
+		"WITH gone AS (DELETE FROM " + table + " WHERE name <> " + connector.Placeholder + " RETURNING id) SELECT id FROM gone",
+		"WITH all_of_it AS (SELECT " + connector.Placeholder + " AS x) DELETE FROM " + table,
 		"DROP TABLE " + table + " -- " + connector.Placeholder,
 		"SELECT id FROM " + table + " WHERE name <> " + connector.Placeholder + " DELETE FROM " + table + " COMMIT",
 	} {
@@ -276,45 +297,4 @@ func queryIsCut(t *testing.T, h RowSourceHarness) {
 	_ = stream.Close()
 	_, err = src.Query(ctx, query, "", false)
 	require.Error(t, err)
-}
-
-func discoverTables(t *testing.T, h RowSourceHarness) {
-	discoverer, ok := h.Open(t).(connector.Discoverer)
-	require.Equal(t, !h.NoDiscover, ok)
-	if !ok {
-		return
-	}
-	for range 3 {
-		h.Fill(t, people(), nil)
-	}
-	all, next, err := discoverer.Discover(t.Context(), "", "", 1000)
-	require.NoError(t, err)
-	require.Empty(t, next)
-	require.GreaterOrEqual(t, len(all), 3)
-	seen := map[string]bool{}
-	for _, item := range all {
-		require.Contains(t, []string{"table", "view"}, item.Kind)
-		require.False(t, seen[item.Path])
-		seen[item.Path] = true
-		require.NotEmpty(t, item.Columns, item.Path)
-		for _, c := range item.Columns {
-			require.NotEmpty(t, c.Name)
-			require.NotEmpty(t, c.NativeType)
-		}
-	}
-	count, last := 0, ""
-	for cursor := ""; ; {
-		items, next, err := discoverer.Discover(t.Context(), "", cursor, 2)
-		require.NoError(t, err)
-		require.LessOrEqual(t, len(items), 2)
-		for _, item := range items {
-			require.Greater(t, item.Path, last, "items are ordered by path")
-			last = item.Path
-			count++
-		}
-		if cursor = next; cursor == "" {
-			break
-		}
-	}
-	require.GreaterOrEqual(t, count, 3)
 }

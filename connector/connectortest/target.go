@@ -44,8 +44,12 @@ type TargetHarness struct {
 	// Only lists the values that the system cannot hold as they are, with what happens to them instead. TYPES.md of the
 	// connector explains each.
 	Only Only
-	// Slow is true for systems that take seconds for a load of any size: loads are cut at fewer steps, in one mode, and the
-	// values of all types are loaded together.
+	// Folding are the ways in which the system takes keys for equal that are not the same; none for one that tells all apart.
+	Folding []Folding
+	// Guarded makes a table with a rule that refuses rows; nil for systems that have no rules.
+	Guarded func(t *testing.T) Guard
+	// Slow is true for systems that take seconds for a load of any size: loads are cut at fewer steps, in one mode, fewer are run at
+	// once, and the values of all types are loaded together.
 	Slow bool
 	// FoldsNames is true for systems whose column names differ in more than case.
 	FoldsNames bool
@@ -53,6 +57,8 @@ type TargetHarness struct {
 	PlaneNames bool
 	// MaxName is the longest name of a column in bytes; 63 if it is 0.
 	MaxName int
+	// MaxText and MaxBinary are the largest cells of text and of bytes that the system takes, in bytes; 16 MiB if 0.
+	MaxText, MaxBinary int
 	// MaxColumns is how many columns the system takes; 500 if it is 0.
 	MaxColumns int
 }
@@ -131,8 +137,11 @@ func missingTable(t *testing.T, h TargetHarness) {
 		// Prefixes need not exist.
 		return
 	}
+	all := checkNames(target.CheckTarget(t.Context(), spec))
 	spec.Create = false
-	failed := requireFailed(t, target.CheckTarget(t.Context(), spec))
+	checks := target.CheckTarget(t.Context(), spec)
+	require.Equal(t, all, checkNames(checks), "a check that was not executed is listed, too")
+	failed := requireFailed(t, checks)
 	require.Equal(t, connector.KindNotFound, failed.Kind)
 	require.NotEmpty(t, failed.Next)
 	run := newRun()
@@ -152,8 +161,10 @@ var valueTests = []targetTest{
 	{"AppendAddsRows", appendAddsRows},
 	{"AnEmptyBatchCommits", emptyBatchCommits},
 	{"ValuesAreExact", valuesAreExact},
+	{"ValuesAreExactInEveryMode", valuesInEveryMode},
 	{"TextIsExact", textIsExact},
 	{"NamesAreExact", namesAreExact},
+	{"CellsOf16MBAreWhole", largeCells},
 	{"ManyColumns", manyColumns},
 	{"ManyRows", manyRows},
 	{"RejectsAreKeptWhole", rejectsAreKept},
@@ -163,17 +174,22 @@ var valueTests = []targetTest{
 var loadTests = []targetTest{
 	{"UpsertReplacesRowsWithEqualKeys", upsertMerges},
 	{"UpsertOfKeysAloneCountsEveryRow", upsertOfKeysAlone},
+	{"OfEqualKeysInABatchTheFirstIsKept", equalKeysKeepTheFirst},
+	{"OfKeysThatTheTargetTakesForEqualTheFirstIsKept", foldedKeysKeepTheFirst},
 	{"ReplaceIsOldOrNew", replaceIsOldOrNew},
+	{"ReadersSeeOldOrNew", readersSeeOldOrNew},
 	{"ASecondLoadOfARunWritesNothing", secondLoadWritesNothing},
 	{"AnAbortedRunNeverCommits", abortedRunNeverCommits},
 	{"SettleFindsWhatWasCommitted", settleFindsCommitted},
 	{"SettleAndLoadAtOnceAgree", settleRacesLoad},
 	{"TwoRunsAtOnceBothCommit", twoRunsAtOnce},
 	{"TwoReplacesAtOnceLeaveOneOfThem", twoReplacesAtOnce},
+	{"TwoUpsertsAtOnceLeaveEachKeyOnce", twoUpsertsAtOnce},
 	{"TwoAttemptsAtOnceCommitOnce", twoAttemptsAtOnce},
 	{"ALoadThatFailsLeavesNothing", failedLoadLeavesNothing},
 	{"ALoadThatIsCutIsAllOrNothing", cutLoadIsAllOrNothing},
 	{"ARefusedRowBecomesAReject", refusedRowBecomesReject},
+	{"ARuleOfTheTableRefusesItsRowsAlone", ruleRefusesRows},
 	{"CheckTargetPassesAndWritesNothing", checkTargetWritesNothing},
 	{"AMissingTableIsNotCreatedUnasked", missingTable},
 }
@@ -373,7 +389,26 @@ func codedError(t *testing.T, err error) *connector.Error {
 	require.Regexp(t, `^[A-Z][A-Z0-9_]+$`, coded.Reason)
 	require.NotEmpty(t, coded.Message)
 	require.Equal(t, strings.TrimSpace(coded.Message), coded.Message)
+	for cause := coded.Cause; cause != nil; cause = errors.Unwrap(cause) {
+		if text := cause.Error(); text != "" {
+			require.NotContains(t, shownOf(coded), text, "a client sees a driver's text")
+		}
+	}
 	return coded
+}
+
+// shownOf is all that a client sees of an error.
+func shownOf(e *connector.Error) string {
+	return strings.Join([]string{e.Error(), e.Next, e.Column, fmt.Sprint(e.Meta)}, "\n")
+}
+
+// checkNames are the names of checks in order.
+func checkNames(checks []connector.Check) []string {
+	names := make([]string, len(checks))
+	for i, check := range checks {
+		names[i] = check.Name
+	}
+	return names
 }
 
 // requireFailed requires that one check failed and that the ones after it were skipped.

@@ -101,8 +101,10 @@ func cutLoadIsAllOrNothing(t *testing.T, h TargetHarness) {
 		_, err := l.run(ctx, target)
 		if err == nil {
 			h.sees(t, spec, kept(rows))
+			require.Len(t, h.Rejects(t, spec, run), len(someRejects())+len(rows)-len(kept(rows)))
 		} else {
 			h.sees(t, spec, nil)
+			require.Empty(t, h.Rejects(t, spec, run), "rejects of a load that was cut")
 		}
 		h.finish(t, spec, run, rows)
 	})

@@ -103,9 +103,17 @@ func settleRacesLoad(t *testing.T, h TargetHarness) {
 	}
 }
 
+// atOnce is how many loads there are at once: two in slow systems.
+func (h TargetHarness) atOnce(n int) int {
+	if h.Slow {
+		return 2
+	}
+	return n
+}
+
 func twoRunsAtOnce(t *testing.T, h TargetHarness) {
 	spec := h.place(t, connector.Append)
-	const n = 4
+	n := h.atOnce(4)
 	var want []Row
 	var wg sync.WaitGroup
 	errs := make([]error, n)
@@ -126,7 +134,7 @@ func twoReplacesAtOnce(t *testing.T, h TargetHarness) {
 	spec := h.place(t, connector.Replace)
 	_, err := newLoad(t, spec, newRun(), persons(0, 9, "old")).run(t.Context(), h.Open(t))
 	require.NoError(t, err)
-	const n = 3
+	n := h.atOnce(3)
 	contents := make([][]Row, n)
 	errs := make([]error, n)
 	var wg sync.WaitGroup
@@ -144,9 +152,9 @@ func twoReplacesAtOnce(t *testing.T, h TargetHarness) {
 }
 
 func twoAttemptsAtOnce(t *testing.T, h TargetHarness) {
-	for _, mode := range []connector.Mode{connector.Append, connector.Replace} {
+	for _, mode := range h.everyMode() {
 		spec, run, rows := h.place(t, mode), newRun(), persons(0, 20, "once")
-		const n = 3
+		n := h.atOnce(3)
 		var wg sync.WaitGroup
 		errs := make([]error, n)
 		for i := range n {

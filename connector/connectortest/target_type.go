@@ -49,8 +49,8 @@ func examples() []example {
 	}
 }
 
-// valuesTogether loads the values of all types as columns of one table.
-func valuesTogether(t *testing.T, h TargetHarness) {
+// valuesTogether loads the values of all types as columns of one table, without those that the system cannot hold as they are.
+func valuesTogether(t *testing.T, h TargetHarness, mode connector.Mode) {
 	columns := []connector.Column{{Name: "id", Type: named(connector.TypeInt32), Required: true, Key: true}}
 	rows := []Row{Values("0")}
 	for c, example := range examples() {
@@ -62,22 +62,37 @@ func valuesTogether(t *testing.T, h TargetHarness) {
 			// The first row is NULL throughout.
 			value := Null
 			if i > 0 && i <= len(example.values) {
-				value = &example.values[i-1]
-				_, excepted := h.instead(example.typ, value)
-				require.False(t, excepted, "values with exceptions are loaded apart")
+				if _, excepted := h.instead(example.typ, &example.values[i-1]); !excepted {
+					value = &example.values[i-1]
+				}
 			}
 			rows[i] = append(rows[i], value)
 		}
 	}
-	spec := h.place(t, connector.Append, columns...)
+	spec := h.place(t, mode, columns...)
 	_, err := newLoad(t, spec, newRun(), rows).run(t.Context(), h.Open(t))
 	require.NoError(t, err)
 	h.sees(t, spec, rows)
 }
 
+// valuesInEveryMode loads them by the ways that rows take in other modes than append.
+func valuesInEveryMode(t *testing.T, h TargetHarness) {
+	modes := h.everyMode()[1:]
+	if h.Slow {
+		modes = modes[1:]
+	}
+	for _, mode := range modes {
+		t.Run(string(mode), func(t *testing.T) {
+			t.Parallel()
+			valuesTogether(t, h, mode)
+		})
+	}
+}
+
 func valuesAreExact(t *testing.T, h TargetHarness) {
 	if h.Slow {
-		valuesTogether(t, h)
+		require.Empty(t, h.Only, "values with exceptions are loaded apart")
+		valuesTogether(t, h, connector.Append)
 		return
 	}
 	for _, example := range examples() {
@@ -129,8 +144,19 @@ func texts() []string {
 	return []string{
 		"", " ", "  leading and trailing  ", "NULL", "null", `\N`, `\`, `"`, `'`, `""`, "''", "a,b", "a;b", "a\tb", "a\nb", "a\r\nb", "\r", "\n",
 		"=1+1", "-", "0012", "1e5", "true", "{}", "[]", "${x}", "%s", "; DROP TABLE x; --", "\u0001\u001f\u007f", "\ufeffBOM", "\u0000",
+		everyPlane(), "noncharacters \ufdd0\ufdef\ufffe\uffff\U0001fffe\U0010ffff",
 		"ä é ñ", "e\u0301", "日本語", "עברית", "\u202eRTL", "🙂👩‍👩‍👧", "\U0001F600\U0010FFFF", "\ufffd", "\ue000", "ß ẞ İ ı", strings.Repeat("x", 1<<20),
 	}
+}
+
+// everyPlane has characters of all 17 planes of Unicode, whether they are assigned or not: the first but one and the last but two.
+func everyPlane() string {
+	var b strings.Builder
+	for plane := range rune(17) {
+		b.WriteRune(plane<<16 + 1)
+		b.WriteRune(plane<<16 + 0xfffd)
+	}
+	return b.String()
 }
 
 func textIsExact(t *testing.T, h TargetHarness) {

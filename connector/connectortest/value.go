@@ -2,6 +2,7 @@ package connectortest
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -39,7 +40,7 @@ var Null *string
 // Text returns a value of a Row.
 func Text(s string) *string { return &s }
 
-// String shows a row in failures.
+// String shows a row in failures, and tells it from every other.
 func (r Row) String() string {
 	var b strings.Builder
 	for i, v := range r {
@@ -50,7 +51,8 @@ func (r Row) String() string {
 		case v == nil:
 			b.WriteString("NULL")
 		case len(*v) > 100:
-			fmt.Fprintf(&b, "%q… (%d bytes)", (*v)[:100], len(*v))
+			// The hash stands for all of it: rows are compared by this text.
+			fmt.Fprintf(&b, "%q… (%d bytes, SHA-256 %x)", (*v)[:100], len(*v), sha256.Sum256([]byte(*v)))
 		default:
 			fmt.Fprintf(&b, "%q", *v)
 		}

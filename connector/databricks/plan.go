@@ -162,9 +162,10 @@ func countRows(plan sqlload.Plan, t *table, rows staged) string {
 	return "SELECT count(*) FROM " + shaped(plan, t, rows) + " WHERE " + valid(t)
 }
 
-// writeRows is the one statement that writes the run's rows. It has the same effect however often it runs.
-func (c *Connector) writeRows(plan sqlload.Plan, t *table, rows staged, load connector.Load) (string, []string) {
-	from := " FROM " + shaped(plan, t, rows) + " WHERE " + valid(t) + " AND " + c.guard(plan, stand{writing, "=", load.Fence}, true)
+// writeRows is the one statement that writes the run's rows, read from a source with a condition. It has the same effect however often
+// it runs.
+func (c *Connector) writeRows(plan sqlload.Plan, t *table, source string, load connector.Load) (string, []string) {
+	from := " FROM " + source + " AND " + c.guard(plan, stand{writing, "=", load.Fence}, true)
 	marker := []string{load.RunID, load.Target.Name}
 	if plan.Mode == connector.Upsert {
 		return c.mergeRows(plan, from), append(marker, marker...)

@@ -108,7 +108,11 @@ func (s *session) count(ctx context.Context, text string, args ...string) (int64
 			return n, nil
 		}
 	}
-	return 0, &connector.Error{Kind: connector.KindUnavailable, Reason: "UNEXPECTED_RESULT", Message: "the warehouse's answer is not understood"}
+	return 0, unexpectedResult()
+}
+
+func unexpectedResult() error {
+	return &connector.Error{Kind: connector.KindUnavailable, Reason: "UNEXPECTED_RESULT", Message: "the warehouse's answer is not understood"}
 }
 
 func parameters(args []string) []driver.NamedValue {

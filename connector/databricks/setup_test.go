@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -118,6 +119,43 @@ func (w *warehouse) tryOpen(t *testing.T, override map[string]any) (connector.Co
 // exec runs a statement past the connector.
 func (w *warehouse) exec(t *testing.T, statement string) {
 	t.Helper()
+	db := w.db(t)
+	defer func() { require.NoError(t, db.Close()) }()
+	_, err := db.ExecContext(context.WithoutCancel(t.Context()), statement)
+	require.NoError(t, err)
+}
+
+// shown returns what a statement past the connector shows; of only some columns, if they are named.
+func (w *warehouse) shown(t *testing.T, statement string, only ...string) string {
+	t.Helper()
+	db := w.db(t)
+	defer func() { require.NoError(t, db.Close()) }()
+	rows, err := db.QueryContext(t.Context(), statement)
+	require.NoError(t, err)
+	defer rows.Close()
+	names, err := rows.Columns()
+	require.NoError(t, err)
+	var said []string
+	for rows.Next() {
+		values := make([]any, len(names))
+		for i := range values {
+			values[i] = new(any)
+		}
+		require.NoError(t, rows.Scan(values...))
+		for i, name := range names {
+			if len(only) == 0 || slices.Contains(only, name) {
+				said = append(said, fmt.Sprintf("%s: %v", name, *values[i].(*any)))
+			}
+		}
+	}
+	require.NoError(t, rows.Err())
+	require.GreaterOrEqual(t, len(said), max(1, len(only)), "%v", names)
+	return strings.Join(said, "\n")
+}
+
+// db opens connections past the connector.
+func (w *warehouse) db(t *testing.T) *sql.DB {
+	t.Helper()
 	host, err := url.Parse(w.settings["host"].(string))
 	require.NoError(t, err)
 	if host.Host == "" {
@@ -131,10 +169,7 @@ func (w *warehouse) exec(t *testing.T, statement string) {
 	link, err := dbsql.NewConnector(dbsql.WithServerHostname(host.Scheme+"://"+host.Hostname()), dbsql.WithPort(port), dbsql.WithHTTPPath(w.settings["http_path"].(string)),
 		dbsql.WithAccessToken(w.secrets["token"].Reveal()), dbsql.WithInitialNamespace(w.settings["catalog"].(string), w.settings["schema"].(string)))
 	require.NoError(t, err)
-	db := sql.OpenDB(link)
-	defer func() { require.NoError(t, db.Close()) }()
-	_, err = db.ExecContext(context.WithoutCancel(t.Context()), statement)
-	require.NoError(t, err)
+	return sql.OpenDB(link)
 }
 
 func (w *warehouse) place(*testing.T) connector.TargetSpec {

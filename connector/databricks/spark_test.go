@@ -1,6 +1,7 @@
 package databricks_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -84,6 +85,45 @@ func TestARowThatBreaksACheckBecomesAReject(t *testing.T) {
 	columns := loadtest.Columns(t, "id", "int64", "amount", "decimal(14,4)")
 	for _, row := range w.query(t, "SELECT id, amount FROM checked", columns) {
 		require.Contains(t, []string{"1:1.5000", "4:0.0100"}, *row[0]+":"+*row[1])
+	}
+}
+
+func TestReplaceKeepsTheTableItsConstraintsAndItsViews(t *testing.T) {
+	t.Parallel()
+	w := newWarehouse(t, 1)
+	w.exec(t, "CREATE TABLE things (_lume_run_id STRING, _lume_target STRING, id BIGINT COMMENT 'mine', part STRING) USING DELTA PARTITIONED BY (part) "+
+		"TBLPROPERTIES ('delta.constraints.small' = 'id < 100')")
+	w.exec(t, "INSERT INTO things VALUES (NULL, NULL, 1, 'a'), (NULL, NULL, 2, 'b'), (NULL, NULL, 3, 'b')")
+	w.exec(t, "CREATE VIEW seen AS SELECT CAST(count(*) AS STRING) AS n FROM things")
+	identity := func() string { return w.shown(t, "DESCRIBE DETAIL things", "id", "location", "partitionColumns") }
+	declared := func() string { return w.shown(t, "DESCRIBE TABLE things") + w.shown(t, "SHOW TBLPROPERTIES things") }
+	was, before := identity(), declared()
+	spec := connector.TargetSpec{Name: "main", Table: "things", Mode: connector.Replace, Columns: loadtest.Columns(t, "id", "int64", "part", "string")}
+	rows := &loadtest.Rows{Batch: loadtest.Batch(t, spec.Columns, []any{0, 7, "a"}, []any{1, 8, "c"})}
+	_, err := w.open(t, nil).Load(t.Context(), loadtest.New("run_1", spec, rows).Load)
+	require.NoError(t, err)
+	require.Equal(t, "2", w.text(t, "SELECT n FROM seen"))
+	require.Equal(t, was, identity())
+	require.Equal(t, before, declared())
+}
+
+func TestOddNamesOfTablesAreTakenAsTheyStandOrRefused(t *testing.T) {
+	t.Parallel()
+	w := newWarehouse(t, 1)
+	load := func(run, table string) error {
+		columns := loadtest.Columns(t, "id!", "int64", "a `b` c", "string", "select", "string")
+		spec := connector.TargetSpec{Name: "main", Table: table, Mode: connector.Upsert, Create: true, Columns: columns}
+		_, err := w.open(t, nil).Load(t.Context(), loadtest.New(run, spec, &loadtest.Rows{Batch: loadtest.Batch(t, columns, []any{0, 7, "x", "y"})}).Load)
+		return err
+	}
+	for i, table := range []string{"select", "1st"} {
+		require.NoError(t, load(fmt.Sprintf("run_%d", i), table))
+		require.Equal(t, "x/y", w.text(t, "SELECT concat(`a ``b`` c`, '/', `select`) AS v FROM `"+table+"`"))
+	}
+	for _, table := range []string{`"two words"`, `"dot.ted"`, "a;b", `"quo""te"`, "a`b"} {
+		var e *connector.Error
+		require.ErrorAs(t, load("run_refused", table), &e, table)
+		require.Equal(t, connector.KindInvalid, e.Kind, "%s: %s %v", table, e.Reason, e.Cause)
 	}
 }
 

@@ -23,6 +23,8 @@ type loader struct {
 	table    *table
 	stager   *stager
 	refusals *sqlload.Refusals
+	// again is true if rows of the batch have the key of an earlier one, which an upsert leaves out.
+	again bool
 	// resumed is true if an earlier attempt has begun to write.
 	resumed bool
 }
@@ -149,8 +151,16 @@ func (l *loader) write(ctx context.Context, rows staged, written int64, rejects 
 	if written == 0 && l.plan.Mode != connector.Replace {
 		return nil
 	}
-	statement, args := l.c.writeRows(l.plan, l.table, rows, l.load)
+	statement, args := l.c.writeRows(l.plan, l.table, l.source(rows), l.load)
 	return again(ctx, func() error { _, err := l.s.values(ctx, statement, args...); return err })
+}
+
+// source reads the staged rows that are written.
+func (l *loader) source(rows staged) string {
+	if l.again {
+		return fmt.Sprintf("%s WHERE (%s = 1 OR NOT (%s))", placed(l.plan, l.table, rows), placeColumn, whole(l.plan))
+	}
+	return shaped(l.plan, l.table, rows) + " WHERE " + valid(l.table)
 }
 
 // own is the load's own marker while it writes.
@@ -240,7 +250,8 @@ func (l *loader) rows(ctx context.Context) (staged, error) {
 	}
 }
 
-// examine lets the warehouse count the staged rows, and refuses those that break a CHECK constraint of the table.
+// examine lets the warehouse count the staged rows, and refuses those that break a CHECK constraint of the table or have the key of an
+// earlier one.
 func (l *loader) examine(ctx context.Context, rows staged) (int64, error) {
 	if len(l.table.checks) > 0 {
 		list, err := l.s.values(ctx, refusedRows(l.plan, l.table, rows))
@@ -258,6 +269,9 @@ func (l *loader) examine(ctx context.Context, rows staged) (int64, error) {
 				return 0, err
 			}
 		}
+	}
+	if l.plan.Mode == connector.Upsert {
+		return l.upserted(ctx, rows)
 	}
 	return l.s.count(ctx, countRows(l.plan, l.table, rows))
 }

@@ -41,6 +41,30 @@ func TestAnUpsertNeverChangesAnotherRow(t *testing.T) {
 	}
 }
 
+func TestReplaceKeepsTheTableItsGrantsAndItsViews(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	columns := loadtest.Columns(t, "id", "int64")
+	b.exec("CREATE TABLE things (id bigint) AUTO_INCREMENT = 1 COMMENT 'mine'")
+	b.exec("INSERT INTO things SELECT seq FROM seq_1_to_100")
+	b.exec("CREATE VIEW seen AS SELECT count(*) AS n FROM things")
+	reader := "reader_" + b.server.Database
+	b.exec("CREATE USER " + reader + "@'%'")
+	b.atEnd("DROP USER " + reader + "@'%'")
+	b.exec("GRANT SELECT, UPDATE (id) ON things TO " + reader + "@'%'")
+	grants := "SELECT group_concat(privilege_type ORDER BY privilege_type) FROM (SELECT privilege_type FROM information_schema.table_privileges " +
+		"WHERE table_name = 'things' AND grantee LIKE '%" + reader + "%' UNION ALL SELECT concat(privilege_type, '(', column_name, ')') " +
+		"FROM information_schema.column_privileges WHERE table_name = 'things' AND grantee LIKE '%" + reader + "%') AS g"
+	require.Equal(t, "SELECT,UPDATE(id)", b.text(grants))
+	rows := &loadtest.Rows{Batch: loadtest.Batch(t, columns, []any{0, 7}, []any{1, 8})}
+
+	b.load(loadtest.New("run_1", spec(connector.Replace, "things", columns), rows))
+
+	require.Equal(t, "2", b.text("SELECT n FROM seen"))
+	require.Equal(t, "SELECT,UPDATE(id)", b.text(grants))
+	require.Equal(t, "mine", b.text("SELECT table_comment FROM information_schema.tables WHERE table_schema = database() AND table_name = 'things'"))
+}
+
 func TestADefaultIsNotTakenForAZero(t *testing.T) {
 	t.Parallel()
 	for _, mode := range modes {

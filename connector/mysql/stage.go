@@ -46,6 +46,33 @@ func (l *loader) stage(ctx context.Context) error {
 	return err
 }
 
+// refuseEqualKeys refuses staged rows that have the key of an earlier one, as the collations of the columns compare. The server would
+// take them for updates of that row, and say nothing.
+func (l *loader) refuseEqualKeys(ctx context.Context) error {
+	var again int64
+	if err := l.QueryRowContext(ctx, l.plan.CountEqualKeys(l.stageTable())).Scan(&again); err != nil || again == 0 {
+		return coded(ctx, err)
+	}
+	var rows []int64
+	var row int64
+	err := l.each(ctx, l.plan.SelectEqualKeys(l.stageTable()), nil, []any{&row}, func() error {
+		rows = append(rows, row)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if err := l.refusals.EqualKeys(ctx, l.plan, rows); err != nil {
+		return err
+	}
+	for _, statement := range l.plan.DeleteStaged(l.stageTable(), rows) {
+		if _, err := l.exec(ctx, statement); err != nil {
+			return coded(ctx, err)
+		}
+	}
+	return nil
+}
+
 // insertStaged moves ranges of the staged rows into the target, each under a savepoint.
 func (l *loader) insertStaged() sqlload.Try {
 	staged := l.stageTable()

@@ -102,6 +102,37 @@ func (s *suite) sessions(t *testing.T) (n int) {
 	return n
 }
 
+// made makes a table by a definition of its columns and returns its place.
+func (s *suite) made(t *testing.T, columns string) connector.TargetSpec {
+	t.Helper()
+	spec := s.place(t)
+	_, err := s.db.ExecContext(t.Context(), "CREATE TABLE "+spec.Table+" ("+columns+") CHARACTER SET utf8mb4")
+	require.NoError(t, err)
+	return spec
+}
+
+// folding are the ways in which keys are equal.
+func (s *suite) folding() []connectortest.Folding {
+	table := func(collation string) func(*testing.T) connector.TargetSpec {
+		return func(t *testing.T) connector.TargetSpec {
+			t.Helper()
+			return s.made(t, "k varchar(20) COLLATE "+collation+" PRIMARY KEY, v text")
+		}
+	}
+	return []connectortest.Folding{
+		{Name: "case", Make: table("utf8mb4_general_ci"), One: "a", Other: "A"},
+		{Name: "accent", Make: table("utf8mb4_unicode_ci"), One: "é", Other: "e"},
+		{Name: "blanks", Make: table("utf8mb4_bin"), One: "a", Other: "a "},
+	}
+}
+
+// guarded makes a table with a constraint.
+func (s *suite) guarded(t *testing.T) connectortest.Guard {
+	t.Helper()
+	return connectortest.Guard{Place: s.made(t, "id bigint PRIMARY KEY, name text, CONSTRAINT short CHECK (char_length(name) <= 10)"),
+		Reason: connector.RefusedRow{Message: "violates the check constraint short"}}
+}
+
 // none is what becomes of a value that is refused.
 var none = connectortest.Instead{Refused: true}
 
@@ -113,6 +144,7 @@ func TestTargetSuite(t *testing.T) {
 	floats := map[string]connectortest.Instead{"NaN": none, "Infinity": none, "-Infinity": none, "-0": {Value: connectortest.Text("0")}}
 	connectortest.Target(t, connectortest.TargetHarness{
 		Open: s.open, Place: s.place, Rows: s.rows, Rejects: s.rejects, Sessions: s.sessions, Evicts: true,
+		Folding: s.folding(), Guarded: s.guarded,
 		Only:       connectortest.Only{connector.TypeFloat32: floats, connector.TypeFloat64: floats},
 		FoldsNames: true, PlaneNames: true,
 	})

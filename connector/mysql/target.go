@@ -148,6 +148,11 @@ func (l *loader) rows(ctx context.Context) (int64, error) {
 			return 0, err
 		}
 	}
+	if l.plan.Mode == connector.Upsert {
+		if err := l.refuseEqualKeys(ctx); err != nil {
+			return 0, err
+		}
+	}
 	insert := l.insertStaged()
 	return sqlload.Bisect(ctx, sqlload.AllRows, func(ctx context.Context, r sqlload.Range) (sqlload.Attempt, error) {
 		if direct != nil {

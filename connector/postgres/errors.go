@@ -44,6 +44,9 @@ func coded(ctx context.Context, err error) error {
 	return &connector.Error{Kind: connector.KindUnavailable, Reason: "CONNECTION_LOST", Message: "the connection to the server was lost", Cause: err}
 }
 
+// equalKeys is the state of an upsert that meets a key twice.
+const equalKeys = "21000"
+
 // class describes an error by its SQLSTATE.
 type class struct {
 	kind          connector.Kind
@@ -53,26 +56,27 @@ type class struct {
 
 // classes are looked up by the whole SQLSTATE, then by its first two characters.
 var classes = map[string]class{
-	"08":    {connector.KindUnavailable, "CONNECTION_LOST", "the connection to the server was lost", ""},
-	"25006": {connector.KindConflict, "READ_ONLY", "the database or the role is read-only", "connect to the primary server, with a role that may write"},
-	"25P03": {connector.KindUnavailable, "TRANSACTION_TIMEOUT", "the server ended a transaction that was idle for too long", ""},
-	"28":    {connector.KindUnauthenticated, "AUTHENTICATION_FAILED", "the server refuses the role or its password", "check user, password and sslmode of the connector"},
-	"3D000": {connector.KindNotFound, "DATABASE_NOT_FOUND", "the database does not exist", "check database of the connector"},
-	"3F000": {connector.KindNotFound, "SCHEMA_NOT_FOUND", "the schema does not exist", "create the schema"},
-	"40001": {connector.KindUnavailable, "SERIALIZATION_FAILURE", "a concurrent transaction was in the way", ""},
-	"40P01": {connector.KindUnavailable, "DEADLOCK", "a concurrent transaction was in the way", ""},
-	"42501": {connector.KindPermission, "PERMISSION_DENIED", "the role lacks a permission", "grant the role what `check` names"},
-	"42P01": {connector.KindNotFound, "TABLE_NOT_FOUND", "a table does not exist", "create the table, or check its name and schema"},
-	"42703": {connector.KindNotFound, "COLUMN_NOT_FOUND", "a column does not exist", "check the names of the columns"},
-	"42":    {connector.KindInvalid, "STATEMENT_REFUSED", "the server does not accept the statement", ""},
-	"53":    {connector.KindUnavailable, "SERVER_EXHAUSTED", "the server is out of connections, memory or disk", ""},
-	"55P03": {connector.KindUnavailable, "LOCK_TIMEOUT", "a lock was not free in time", "see which session holds the table or the run's marker"},
-	"57":    {connector.KindUnavailable, "SERVER_INTERRUPTED", "the server ended the session or the statement", ""},
-	"58":    {connector.KindUnavailable, "SERVER_FAULT", "the server has a fault of its own", "see the server's log"},
-	"22":    {connector.KindInvalid, "VALUE_REFUSED", "the server does not accept a value", ""},
-	"23":    {connector.KindConflict, "CONSTRAINT_VIOLATED", "a constraint of the database is violated", ""},
-	"XX":    {connector.KindUnavailable, "SERVER_FAULT", "the server has a fault of its own", "see the server's log"},
-	"0A":    {connector.KindConflict, "UNSUPPORTED", "the server does not support this for the table", "see the limits in the connector's TYPES.md"},
+	"08":      {connector.KindUnavailable, "CONNECTION_LOST", "the connection to the server was lost", ""},
+	"25006":   {connector.KindConflict, "READ_ONLY", "the database or the role is read-only", "connect to the primary server, with a role that may write"},
+	"25P03":   {connector.KindUnavailable, "TRANSACTION_TIMEOUT", "the server ended a transaction that was idle for too long", ""},
+	"28":      {connector.KindUnauthenticated, "AUTHENTICATION_FAILED", "the server refuses the role or its password", "check user, password and sslmode of the connector"},
+	"3D000":   {connector.KindNotFound, "DATABASE_NOT_FOUND", "the database does not exist", "check database of the connector"},
+	"3F000":   {connector.KindNotFound, "SCHEMA_NOT_FOUND", "the schema does not exist", "create the schema"},
+	"40001":   {connector.KindUnavailable, "SERIALIZATION_FAILURE", "a concurrent transaction was in the way", ""},
+	"40P01":   {connector.KindUnavailable, "DEADLOCK", "a concurrent transaction was in the way", ""},
+	"42501":   {connector.KindPermission, "PERMISSION_DENIED", "the role lacks a permission", "grant the role what `check` names"},
+	"42P01":   {connector.KindNotFound, "TABLE_NOT_FOUND", "a table does not exist", "create the table, or check its name and schema"},
+	"42703":   {connector.KindNotFound, "COLUMN_NOT_FOUND", "a column does not exist", "check the names of the columns"},
+	"42":      {connector.KindInvalid, "STATEMENT_REFUSED", "the server does not accept the statement", ""},
+	"53":      {connector.KindUnavailable, "SERVER_EXHAUSTED", "the server is out of connections, memory or disk", ""},
+	"55P03":   {connector.KindUnavailable, "LOCK_TIMEOUT", "a lock was not free in time", "see which session holds the table or the run's marker"},
+	"57":      {connector.KindUnavailable, "SERVER_INTERRUPTED", "the server ended the session or the statement", ""},
+	"58":      {connector.KindUnavailable, "SERVER_FAULT", "the server has a fault of its own", "see the server's log"},
+	equalKeys: {connector.KindConflict, "DUPLICATE_KEYS", "two rows of the batch became rows with the same key in the table", "remove triggers that change the key, and give its unique index the column's collation"},
+	"22":      {connector.KindInvalid, "VALUE_REFUSED", "the server does not accept a value", ""},
+	"23":      {connector.KindConflict, "CONSTRAINT_VIOLATED", "a constraint of the database is violated", ""},
+	"XX":      {connector.KindUnavailable, "SERVER_FAULT", "the server has a fault of its own", "see the server's log"},
+	"0A":      {connector.KindConflict, "UNSUPPORTED", "the server does not support this for the table", "see the limits in the connector's TYPES.md"},
 }
 
 // stateError codes an error of the server.

@@ -21,7 +21,9 @@ type native struct {
 	mod     int32
 	typname string
 	enum    bool
-	notNull bool
+	// collation is that of the column if it is not its type's own, as SQL writes it.
+	collation string
+	notNull   bool
 	// optional columns may be left out: they are nullable, or have a default, or are computed.
 	optional bool
 	// computed columns cannot be written.
@@ -65,7 +67,10 @@ WITH RECURSIVE base (attnum, typid, typmod, strict) AS (
       FROM base b JOIN pg_type t ON t.oid = b.typid WHERE t.typtype = 'd'
 )
 SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), t.oid, b.typmod, t.typname::text, t.typtype = 'e', b.strict,
-       NOT b.strict OR a.atthasdef OR a.attidentity <> '', a.attgenerated <> '' OR a.attidentity = 'a'
+       NOT b.strict OR a.atthasdef OR a.attidentity <> '', a.attgenerated <> '' OR a.attidentity = 'a',
+       coalesce((SELECT quote_ident(n.nspname) || '.' || quote_ident(l.collname)
+                   FROM pg_collation l JOIN pg_namespace n ON n.oid = l.collnamespace JOIN pg_type d ON d.oid = a.atttypid
+                  WHERE l.oid = a.attcollation AND l.oid <> d.typcollation), '')
   FROM base b
   JOIN pg_attribute a ON a.attrelid = $1 AND a.attnum = b.attnum
   JOIN pg_type t ON t.oid = b.typid
@@ -108,7 +113,7 @@ func lookup(ctx context.Context, conn *pgx.Conn, name sqlload.Table) (*table, er
 		return nil, coded(ctx, err)
 	}
 	t.columns, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (c native, err error) {
-		err = row.Scan(&c.name, &c.format, &c.oid, &c.mod, &c.typname, &c.enum, &c.notNull, &c.optional, &c.computed)
+		err = row.Scan(&c.name, &c.format, &c.oid, &c.mod, &c.typname, &c.enum, &c.notNull, &c.optional, &c.computed, &c.collation)
 		return c, err
 	})
 	if err != nil {

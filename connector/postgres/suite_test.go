@@ -9,11 +9,14 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 
 	"github.com/lume-data/lume/connector"
 	"github.com/lume-data/lume/connector/connectortest"
 	"github.com/lume-data/lume/test/server"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // suite is a database that the connector suite shares.
 type suite struct {
@@ -23,7 +26,14 @@ type suite struct {
 
 func newSuite(t *testing.T) *suite {
 	t.Helper()
-	return &suite{dsn: server.StartPostgres(t)}
+	s := &suite{dsn: server.StartPostgres(t)}
+	s.ask(t, func(conn *pgx.Conn) {
+		// Where it is not UTC, and changes its clocks, a time that is taken for a local one shows.
+		database := pgx.Identifier{conn.Config().Database}.Sanitize()
+		_, err := conn.Exec(t.Context(), "ALTER DATABASE "+database+" SET timezone = 'America/St_Johns'")
+		require.NoError(t, err)
+	})
+	return s
 }
 
 // ask runs f in a session of its own.
@@ -98,12 +108,47 @@ func (s *suite) sessions(t *testing.T) (n int) {
 	return n
 }
 
+// made makes a table by a definition of its columns and returns its place.
+func (s *suite) made(t *testing.T, columns string) connector.TargetSpec {
+	t.Helper()
+	spec := s.place(t)
+	s.ask(t, func(conn *pgx.Conn) {
+		_, err := conn.Exec(t.Context(), "CREATE TABLE "+spec.Table+" ("+columns+")")
+		require.NoError(t, err)
+	})
+	return spec
+}
+
+// folding are the ways in which keys are equal. The database has the extension and the collation that they need.
+func (s *suite) folding(t *testing.T) []connectortest.Folding {
+	t.Helper()
+	s.ask(t, func(conn *pgx.Conn) {
+		_, err := conn.Exec(t.Context(), "CREATE EXTENSION citext; CREATE COLLATION nocase (provider = icu, locale = 'und-u-ks-level2', deterministic = false)")
+		require.NoError(t, err)
+	})
+	table := func(columns string) func(*testing.T) connector.TargetSpec {
+		return func(t *testing.T) connector.TargetSpec { t.Helper(); return s.made(t, columns) }
+	}
+	return []connectortest.Folding{
+		{Name: "citext", Make: table("k citext PRIMARY KEY, v text"), One: "a", Other: "A"},
+		{Name: "collation", Make: table("k text COLLATE nocase PRIMARY KEY, v text"), One: "é", Other: "É"},
+	}
+}
+
+// guarded makes a table with a constraint.
+func (s *suite) guarded(t *testing.T) connectortest.Guard {
+	t.Helper()
+	return connectortest.Guard{Place: s.made(t, "id bigint PRIMARY KEY, name text CONSTRAINT short CHECK (length(name) <= 10)"),
+		Reason: connector.RefusedRow{Message: "violates the check constraint short"}}
+}
+
 func TestTargetSuite(t *testing.T) {
 	t.Parallel()
 	s := newSuite(t)
 	connectortest.Target(t, connectortest.TargetHarness{
 		Open:  func(t *testing.T) connector.Target { return connect(t, s.dsn, nil) },
 		Place: s.place, Rows: s.rows, Rejects: s.rejects, Sessions: s.sessions, Evicts: true,
+		Folding: s.folding(t), Guarded: s.guarded,
 		Only: connectortest.Only{connector.TypeString: {"\u0000": {Refused: true}}},
 	})
 }
@@ -113,7 +158,7 @@ func TestRowSourceSuite(t *testing.T) {
 	s := newSuite(t)
 	connectortest.RowSource(t, connectortest.RowSourceHarness{
 		Open: func(t *testing.T) connector.RowSource { return connect(t, s.dsn, nil) },
-		Fill: s.fill, TextType: "text", Sessions: s.sessions,
+		Fill: s.fill, TextType: "text", Sessions: s.sessions, NoNUL: true,
 	})
 }
 
@@ -146,12 +191,12 @@ func TestChecksSuite(t *testing.T) {
 			"host": "/var/run/postgresql", "port": float64(70000), "sslmode": "prefer", "ca_certificate": "not PEM", "client_certificate": "not PEM",
 		},
 		Broken: []connectortest.Broken{
-			{Name: "UnknownHost", Open: with("host", "no-such-host.invalid"), Reason: "CONNECTION_FAILED", Kind: connector.KindUnavailable},
-			{Name: "NobodyListens", Open: with("port", float64(1)), Reason: "CONNECTION_FAILED", Kind: connector.KindUnavailable},
-			{Name: "MissingDatabase", Open: missingDatabase, Reason: "DATABASE_NOT_FOUND", Kind: connector.KindNotFound},
-			{Name: "UnknownUser", Open: with("user", "nobody_at_all"), Reason: "AUTHENTICATION_FAILED", Kind: connector.KindUnauthenticated},
-			{Name: "TLSWhereThereIsNone", Open: tlsWhereThereIsNone, Reason: "TLS_FAILED", Kind: connector.KindInvalid},
-			{Name: "WrongPassword", Open: with("sslmode", "disable"), Reason: "AUTHENTICATION_FAILED", Kind: connector.KindUnauthenticated},
+			{Name: "UnknownHost", Open: with("host", "no-such-host.invalid"), Check: "connect", Reason: "CONNECTION_FAILED", Kind: connector.KindUnavailable},
+			{Name: "NobodyListens", Open: with("port", float64(1)), Check: "connect", Reason: "CONNECTION_FAILED", Kind: connector.KindUnavailable},
+			{Name: "MissingDatabase", Open: missingDatabase, Check: "authenticate", Reason: "DATABASE_NOT_FOUND", Kind: connector.KindNotFound},
+			{Name: "UnknownUser", Open: with("user", "nobody_at_all"), Check: "authenticate", Reason: "AUTHENTICATION_FAILED", Kind: connector.KindUnauthenticated},
+			{Name: "WrongPassword", Open: with("sslmode", "disable"), Check: "authenticate", Reason: "AUTHENTICATION_FAILED", Kind: connector.KindUnauthenticated},
+			{Name: "TLSWhereThereIsNone", Open: tlsWhereThereIsNone, Check: "connect", Reason: "TLS_FAILED", Kind: connector.KindInvalid},
 		},
 	})
 }

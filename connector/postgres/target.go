@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/lume-data/lume/connector"
 	"github.com/lume-data/lume/connector/internal/sqlload"
@@ -21,9 +20,6 @@ const (
 	// pause between two statements.
 	idleTimeout = 5 * time.Minute
 )
-
-// stage is the temporary table that upsert and replace load first.
-var stage = sqlload.Table{Schema: "pg_temp", Name: "_lume_load"}
 
 // loader is one load on one connection.
 type loader struct {
@@ -198,15 +194,6 @@ func (l *loader) empty(ctx context.Context) error {
 	return coded(ctx, err)
 }
 
-// createStage creates the temporary table with the types of the target's columns and none of its constraints.
-func createStage(columns []column) string {
-	text := "CREATE TEMPORARY TABLE " + dialect.Table(stage) + " (" + dialect.Quote(connector.RowColumn) + " bigint"
-	for _, c := range columns {
-		text += ", " + dialect.Quote(c.Name) + " " + c.native.format
-	}
-	return text + ") ON COMMIT DROP"
-}
-
 // copyTo sends ranges into a table, each under a savepoint.
 func (l *loader) copyTo(into sqlload.Table, withRow bool) sqlload.Try {
 	names := dialect.Names(l.plan.ColumnNames())
@@ -217,37 +204,6 @@ func (l *loader) copyTo(into sqlload.Table, withRow bool) sqlload.Try {
 	return l.saved(func(ctx context.Context, r sqlload.Range) (sqlload.Attempt, error) {
 		return l.copyRows(ctx, statement, withRow, r)
 	})
-}
-
-// insertStaged moves ranges of the staged rows into the target, each under a savepoint.
-func (l *loader) insertStaged() sqlload.Try {
-	statement, indexed := l.plan.InsertFrom(stage), false
-	insert := l.saved(func(ctx context.Context, r sqlload.Range) (sqlload.Attempt, error) {
-		tag, err := l.conn.Exec(ctx, statement, r.From, r.To)
-		var pg *pgconn.PgError
-		if errors.As(err, &pg) {
-			if reason, refused := refusedRow(pg); refused {
-				return sqlload.Attempt{Refusal: &sqlload.Refusal{Reason: reason, Suspect: -1, Passing: pg.Code == "23503", Err: coded(ctx, err)}}, nil
-			}
-		}
-		return sqlload.Attempt{Written: tag.RowsAffected()}, coded(ctx, err)
-	})
-	row := dialect.Quote(connector.RowColumn)
-	return func(ctx context.Context, r sqlload.Range) (sqlload.Attempt, error) {
-		a, err := insert(ctx, r)
-		if err != nil || a.Refusal == nil {
-			return a, err
-		}
-		if !indexed {
-			if _, err := l.conn.Exec(ctx, fmt.Sprintf("CREATE INDEX ON %s (%s)", dialect.Table(stage), row)); err != nil {
-				return a, coded(ctx, err)
-			}
-			indexed = true
-		}
-		err = l.conn.QueryRow(ctx, fmt.Sprintf("SELECT count(*), coalesce(min(%[1]s), 0), coalesce(max(%[1]s), 0) FROM %[2]s WHERE %[1]s >= $1 AND %[1]s < $2",
-			row, dialect.Table(stage)), r.From, r.To).Scan(&a.Sent, &a.First, &a.Last)
-		return a, coded(ctx, err)
-	}
 }
 
 // saved runs a try under a savepoint and rolls back to it if the target refuses the range.

@@ -120,6 +120,10 @@ func TestALoginThatIsRefusedIsUnderstandable(t *testing.T) {
 				Open: func(t *testing.T) (connector.Connector, error) {
 					return open(t, settings(strings.TrimPrefix(fake(t, 0).URL, "http://")), map[string]string{"password": "secret"})
 				}},
+			{Name: "UnknownHost", Check: "connect", Reason: "CONNECTION_FAILED", Kind: connector.KindUnavailable, Hidden: hidden,
+				Open: func(t *testing.T) (connector.Connector, error) {
+					return open(t, settings("no-such-host.invalid"), map[string]string{"password": connectortest.Canary})
+				}},
 			{Name: "NobodyListens", Check: "connect", Reason: "CONNECTION_FAILED", Kind: connector.KindUnavailable, Hidden: hidden,
 				Open: func(t *testing.T) (connector.Connector, error) {
 					return open(t, settings("http://127.0.0.1:1"), map[string]string{"password": connectortest.Canary})

@@ -159,6 +159,8 @@ func TestTargetSuite(t *testing.T) {
 		Open:  func(t *testing.T) connector.Target { return s.open(t) },
 		Place: s.place, Rows: s.rows, Rejects: s.rejects, Evicts: true, StagesFirst: true,
 		NoKeys: true, FoldsNames: !s.real, Only: s.only(),
+		// A cell of bytes takes twice the room of one of text.
+		MaxBinary: 8 << 20,
 	})
 }
 

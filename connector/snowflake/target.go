@@ -128,7 +128,10 @@ func (l *loader) stageRows(ctx context.Context) (err error) {
 	if err := errors.Join(err, reader.Close()); err != nil {
 		return err
 	}
-	return g.copyInto(ctx, dialect.Table(l.temporary), names, values)
+	if err := g.copyInto(ctx, dialect.Table(l.temporary), names, values); err != nil || l.plan.Mode != connector.Upsert {
+		return err
+	}
+	return l.refuseEqualKeys(ctx)
 }
 
 func (l *loader) sendRows(ctx context.Context, reader connector.RowReader, g *stage) error {
@@ -238,9 +241,9 @@ func (l *loader) write(ctx context.Context, tx *transaction) ([]byte, error) {
 
 // move returns what moves a range of staged rows into the target by one statement, which does all or nothing.
 func (l *loader) move(tx *transaction) sqlload.Try {
-	statement, surplus := l.insertStatement(tx), ""
+	statement := l.insertStatement(tx)
 	if l.plan.Mode == connector.Upsert {
-		statement, surplus = l.mergeStatement(tx), l.surplusQuery()
+		statement = l.mergeStatement(tx)
 	}
 	return func(ctx context.Context, r sqlload.Range) (sqlload.Attempt, error) {
 		a := sqlload.Attempt{}
@@ -253,19 +256,6 @@ func (l *loader) move(tx *transaction) sqlload.Try {
 			a.Refusal = &sqlload.Refusal{Reason: reason, Suspect: -1, Err: err}
 			return a, l.span(ctx, r, &a)
 		}
-		if surplus == "" {
-			return a, nil
-		}
-		// Rows that a later row of the batch replaces were written, too, as they would have been one after another.
-		answer, err := l.records(ctx, surplus, r.From, r.To)
-		if err != nil {
-			return a, err
-		}
-		n, err := strconv.ParseInt(answer[0]["surplus"], 10, 64)
-		if err != nil {
-			return a, unexpected("the server's count of rows is no number")
-		}
-		a.Written += n
 		return a, nil
 	}
 }
@@ -307,18 +297,7 @@ func (l *loader) insertStatement(tx *transaction) string {
 		dialect.Table(l.plan.Target), dialect.Names(l.plan.ColumnNames()), l.values(), dialect.Table(l.temporary), within(), tx.held())
 }
 
-// rank numbers the staged rows of each key from the last one.
-func (l *loader) rank() string {
-	var keys []string
-	for i, c := range l.plan.Columns {
-		if c.Key {
-			keys = append(keys, dialect.Quote(stagedColumn(i)))
-		}
-	}
-	return fmt.Sprintf("ROW_NUMBER() OVER (PARTITION BY %s ORDER BY %s DESC)", strings.Join(keys, ", "), dialect.Quote(stagedRow))
-}
-
-// mergeStatement replaces rows with equal keys. Of staged rows with equal keys it takes the last.
+// mergeStatement replaces rows with equal keys. No two staged rows have one.
 func (l *loader) mergeStatement(tx *transaction) string {
 	var on, set, values []string
 	for _, c := range l.plan.Columns {
@@ -335,12 +314,7 @@ func (l *loader) mergeStatement(tx *transaction) string {
 		name := dialect.Quote(l.plan.Keys[0])
 		set = append(set, name+" = s."+name)
 	}
-	return fmt.Sprintf("MERGE INTO %s AS t USING (SELECT %s FROM %s WHERE %s AND %s QUALIFY %s = 1) AS s ON %s WHEN MATCHED THEN UPDATE SET %s WHEN NOT MATCHED THEN INSERT (%s) VALUES (%s)",
-		dialect.Table(l.plan.Target), l.values(), dialect.Table(l.temporary), within(), tx.held(), l.rank(), strings.Join(on, " AND "), strings.Join(set, ", "),
+	return fmt.Sprintf("MERGE INTO %s AS t USING (SELECT %s FROM %s WHERE %s AND %s) AS s ON %s WHEN MATCHED THEN UPDATE SET %s WHEN NOT MATCHED THEN INSERT (%s) VALUES (%s)",
+		dialect.Table(l.plan.Target), l.values(), dialect.Table(l.temporary), within(), tx.held(), strings.Join(on, " AND "), strings.Join(set, ", "),
 		dialect.Names(l.plan.ColumnNames()), strings.Join(values, ", "))
-}
-
-// surplusQuery counts the staged rows that mergeStatement passes over.
-func (l *loader) surplusQuery() string {
-	return fmt.Sprintf("SELECT COUNT(*) AS surplus FROM (SELECT %s AS place FROM %s WHERE %s) AS ranked WHERE place > 1", l.rank(), dialect.Table(l.temporary), within())
 }

@@ -1,10 +1,10 @@
 package sqlite_test
 
 import (
-	"os"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 	"modernc.org/libc"
 	sqlite3 "modernc.org/sqlite/lib"
 
@@ -19,7 +19,7 @@ func TestMain(m *testing.M) {
 		panic("SQLite does not count its memory")
 	}
 	tls.Close()
-	os.Exit(m.Run())
+	goleak.VerifyTestMain(m)
 }
 
 // Not parallel: the memory is that of the whole process.

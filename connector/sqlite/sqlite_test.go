@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -67,6 +68,53 @@ func (b *bundle) text(query string) string {
 func (b *bundle) load(l *loadtest.Load) connector.Outcome {
 	b.t.Helper()
 	return l.Run(b.t, b.link)
+}
+
+func TestReplaceKeepsTheTableItsTriggersAndItsViews(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	columns := loadtest.Columns(t, "id", "int64")
+	b.exec("CREATE TABLE things (id integer, CHECK (id < 100)); INSERT INTO things VALUES (1), (2), (3); CREATE TABLE gone (n)")
+	b.exec("CREATE VIEW seen AS SELECT count(*) AS n FROM things; CREATE TRIGGER old AFTER DELETE ON things BEGIN INSERT INTO gone VALUES (old.id); END")
+	before := b.text("SELECT group_concat(rootpage || sql) FROM sqlite_schema WHERE tbl_name = 'things'")
+	rows := &loadtest.Rows{Batch: loadtest.Batch(t, columns, []any{0, 7}, []any{1, 8})}
+
+	b.load(loadtest.New("run_1", spec(connector.Replace, "things", columns), rows))
+
+	require.Equal(t, "2", b.text("SELECT n FROM seen"))
+	require.Equal(t, "1,2,3", b.text("SELECT group_concat(n) FROM (SELECT n FROM gone ORDER BY n)"))
+	require.Equal(t, before, b.text("SELECT group_concat(rootpage || sql) FROM sqlite_schema WHERE tbl_name = 'things'"))
+}
+
+func TestOddTableNamesAreTakenAsTheyStand(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	columns := loadtest.Columns(t, "id!", "int64", `a "b" c`, "string", "select", "string")
+	for i, table := range []string{"select", `"two words"`, `"dot.ted"`, `"a""b"`, `"semi; DROP TABLE x; --"`, "ä", "日本", "[x]", "main.plain"} {
+		for _, mode := range []connector.Mode{connector.Append, connector.Upsert, connector.Replace} {
+			rows := &loadtest.Rows{Batch: loadtest.Batch(t, columns, []any{0, 7, "x", "y"})}
+			l := loadtest.New(fmt.Sprintf("run_%d%s", i, mode), spec(mode, table, columns), rows)
+			b.load(l)
+			require.Empty(t, l.Refused, table)
+		}
+		name := strings.TrimPrefix(strings.ReplaceAll(strings.Trim(table, `"`), `""`, `"`), "main.")
+		require.Equal(t, "1", b.text(`SELECT count(*) FROM "`+strings.ReplaceAll(name, `"`, `""`)+`" WHERE "a ""b"" c" = 'x' AND "select" = 'y'`), table)
+		require.Equal(t, "1", b.text("SELECT count(*) FROM sqlite_schema WHERE name = '"+name+"_rejects'"), table)
+	}
+}
+
+func TestALoadThatItsCommitRefusesHasNoOutcome(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	columns := loadtest.Columns(t, "id", "int64")
+	b.exec("CREATE TABLE parents (id integer PRIMARY KEY); CREATE TABLE children (id integer REFERENCES parents DEFERRABLE INITIALLY DEFERRED)")
+	rows := &loadtest.Rows{Batch: loadtest.Batch(t, columns, []any{0, 7})}
+
+	out, err := b.link.Load(t.Context(), loadtest.New("run_1", spec(connector.Append, "children", columns), rows).Load)
+
+	coded(t, err, "CONSTRAINT_VIOLATED")
+	require.Equal(t, connector.Outcome{}, out)
+	require.Equal(t, "0", b.text("SELECT count(*) FROM children"))
 }
 
 func TestATriggerThatRollsBackEndsTheLoadWithoutATrace(t *testing.T) {

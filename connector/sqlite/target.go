@@ -29,7 +29,9 @@ type loader struct {
 	refusals *sqlload.Refusals
 	many     *sql.Stmt
 	one      *sql.Stmt
-	written  int64
+	// keys are those that the batch has brought; nil where the table itself refuses the second row of a key.
+	keys    *keys
+	written int64
 }
 
 // Load implements connector.Target.
@@ -53,7 +55,11 @@ func (c *Connector) Load(ctx context.Context, load connector.Load) (connector.Ou
 		out, err = l.run(ctx)
 		return err
 	})
-	return out, err
+	if err != nil {
+		// The commit may be what has failed.
+		return connector.Outcome{}, err
+	}
+	return out, nil
 }
 
 // transaction holds the file's write lock from its start to its end, and commits unless f fails.
@@ -91,7 +97,7 @@ func (l *loader) run(ctx context.Context) (connector.Outcome, error) {
 	if err := errors.Join(checkColumns(l.plan, t), checkRejects(ctx, l.session, l.plan)); err != nil {
 		return connector.Outcome{}, err
 	}
-	if err := l.rows(ctx); err != nil {
+	if err := l.rows(ctx, t); err != nil {
 		return connector.Outcome{}, err
 	}
 	if err := l.rejects(ctx); err != nil {
@@ -135,7 +141,7 @@ func (s *session) affected(ctx context.Context, statement string, args ...any) (
 }
 
 // rows loads all rows.
-func (l *loader) rows(ctx context.Context) (err error) {
+func (l *loader) rows(ctx context.Context, t *table) (err error) {
 	if l.plan.Mode == connector.Replace {
 		if _, err := l.session.ExecContext(ctx, l.plan.DeleteAll()); err != nil {
 			if _, refused := refusedRow(err); refused {
@@ -154,6 +160,12 @@ func (l *loader) rows(ctx context.Context) (err error) {
 		return coded(ctx, err)
 	}
 	defer l.one.Close()
+	if l.plan.Mode == connector.Upsert {
+		if l.keys, err = newKeys(ctx, l.session, l.plan, t, perStatement); err != nil {
+			return err
+		}
+		defer l.keys.close()
+	}
 	reader, err := l.load.Rows.Open(ctx, sqlload.AllRows.From, sqlload.AllRows.To)
 	if err != nil {
 		return err
@@ -254,6 +266,13 @@ func (l *loader) batch(ctx context.Context, batch arrow.RecordBatch, g *group, p
 
 // insert sends a full group as one statement. SQLite undoes a statement that it refuses, and the rows go one by one.
 func (l *loader) insert(ctx context.Context, g *group) error {
+	if l.keys != nil {
+		if taken, err := l.keys.take(ctx, g.ordinals, g.args); err != nil {
+			return err
+		} else if !taken {
+			return l.each(ctx, g)
+		}
+	}
 	result, err := l.many.ExecContext(ctx, g.args...)
 	if err != nil {
 		if _, refused := refusedRow(err); !refused {
@@ -270,7 +289,18 @@ func (l *loader) insert(ctx context.Context, g *group) error {
 func (l *loader) each(ctx context.Context, g *group) error {
 	width := len(l.plan.Columns)
 	for i, row := range g.ordinals {
-		result, err := l.one.ExecContext(ctx, g.args[i*width:(i+1)*width]...)
+		args := g.args[i*width : (i+1)*width]
+		if l.keys != nil {
+			if taken, err := l.keys.takeOne(ctx, row, args); err != nil {
+				return err
+			} else if !taken {
+				if err := l.refusals.Row(ctx, row, l.plan.EqualKey()); err != nil {
+					return err
+				}
+				continue
+			}
+		}
+		result, err := l.one.ExecContext(ctx, args...)
 		if err != nil {
 			reason, refused := refusedRow(err)
 			if !refused {

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -69,6 +70,7 @@ type Server struct {
 	operations map[uint64]*operation
 	cancelled  int
 	tokens     int
+	asked      map[string]string
 }
 
 // operation is a statement that has not been closed.
@@ -94,6 +96,13 @@ func (s *Server) Sessions() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.sessions)
+}
+
+// Asked returns the parameters that the last session has asked for.
+func (s *Server) Asked() map[string]string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.asked)
 }
 
 // Cancelled returns how many statements were cancelled.
@@ -190,6 +199,12 @@ func (s *Server) answer(name string, req thriftwire.Struct) thriftwire.Struct {
 		defer s.mu.Unlock()
 		s.next++
 		s.sessions[s.next] = true
+		s.asked = map[string]string{}
+		if asked, ok := req.Get(4).(thriftwire.Map); ok {
+			for _, pair := range asked.Pairs {
+				s.asked[string(pair[0].([]byte))] = string(pair[1].([]byte))
+			}
+		}
 		return thriftwire.Struct{ok(), {ID: 2, Value: protocol}, {ID: 3, Value: thriftwire.Struct{{ID: 1, Value: handleOf(s.next)}}}}
 	case "CloseSession":
 		s.mu.Lock()

@@ -75,6 +75,10 @@ func TestStatementsOfALoad(t *testing.T) {
 		p.InsertFrom(sqlload.Table{Name: "x"}): `INSERT INTO "s"."my ""t" ("a", "b""c", "d") SELECT "a", "b""c", "d" FROM "x" WHERE "_row" >= $1 AND "_row" < $2` +
 			` ON CONFLICT ("a") DO UPDATE SET "b""c" = excluded."b""c", "d" = excluded."d"`,
 		p.DeleteAll(): `DELETE FROM "s"."my ""t"`,
+		p.SelectEqualKeys(sqlload.Table{Name: "x"}): `SELECT "_row" FROM (SELECT "_row", row_number() OVER (PARTITION BY "a" ORDER BY "_row") AS place FROM "x"` +
+			` WHERE "a" IS NOT NULL) AS placed WHERE place > 1 ORDER BY "_row" LIMIT 10001`,
+		p.CountEqualKeys(sqlload.Table{Name: "x"}):                                   `SELECT count(*) - count(DISTINCT "a") FROM "x" WHERE "a" IS NOT NULL`,
+		strings.Join(p.DeleteStaged(sqlload.Table{Name: "x"}, []int64{3, 17}), "; "): `DELETE FROM "x" WHERE "_row" IN (3, 17)`,
 		p.InsertMarker(): `INSERT INTO "s"."_lume_runs" ("run_id", "target", "state", "flow_version", "version_digest", "attempt", "fence", "start_time")` +
 			` VALUES ($1, $2, $3, $4, $5, $6, $7, now()) ON CONFLICT DO NOTHING`,
 		p.SelectMarker(): `SELECT "state", "receipt", "fence" FROM "s"."_lume_runs" WHERE "run_id" = $1 AND "target" = $2`,
@@ -86,6 +90,33 @@ func TestStatementsOfALoad(t *testing.T) {
 	} {
 		require.Equal(t, want, got)
 	}
+}
+
+func TestStagedRowsAreDeletedAThousandAStatement(t *testing.T) {
+	t.Parallel()
+	p, err := sqlload.NewPlan(dialect, "public", spec(connector.Upsert))
+	require.NoError(t, err)
+	require.Empty(t, p.DeleteStaged(sqlload.Table{Name: "x"}, nil))
+	statements := p.DeleteStaged(sqlload.Table{Name: "x"}, make([]int64, 2001))
+	require.Len(t, statements, 3)
+	require.Equal(t, 2001, strings.Count(strings.Join(statements, ""), "0"))
+}
+
+func TestMoreEqualKeysThanALoadMayRefuseAreAnError(t *testing.T) {
+	t.Parallel()
+	p, err := sqlload.NewPlan(dialect, "public", spec(connector.Upsert))
+	require.NoError(t, err)
+	var refused []int64
+	r := sqlload.NewRefusals(connector.Load{Refuse: func(_ context.Context, row int64, reason connector.RefusedRow) error {
+		require.Equal(t, connector.RefusedRow{Column: "a", Message: "has the key of an earlier row of the batch, as the target compares keys"}, reason)
+		refused = append(refused, row)
+		return nil
+	}})
+	require.ErrorIs(t, r.EqualKeys(t.Context(), p, make([]int64, connector.MaxProbes+1)), connector.ErrTooManyProbes)
+	require.Empty(t, refused)
+	require.NoError(t, r.EqualKeys(t.Context(), p, []int64{4, 9}))
+	require.Equal(t, []int64{4, 9}, refused)
+	require.EqualValues(t, 2, r.Count())
 }
 
 func TestAPlanThatCannotWorkIsRefused(t *testing.T) {
