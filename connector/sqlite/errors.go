@@ -72,7 +72,7 @@ func refusedRow(err error) (connector.RefusedRow, bool) {
 	case sqlite3.SQLITE_CONSTRAINT_CHECK:
 		return connector.RefusedRow{Message: "violates the check constraint " + subject}, true
 	case sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY:
-		return connector.RefusedRow{Message: "violates a foreign key"}, true
+		return brokenReference, true
 	case sqlite3.SQLITE_CONSTRAINT_DATATYPE:
 		return connector.RefusedRow{Message: "is not a value of the column's type"}, true
 	case sqlite3.SQLITE_CONSTRAINT_TRIGGER:

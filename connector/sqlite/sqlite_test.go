@@ -240,3 +240,39 @@ func TestCheckLeavesNothingBehind(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "NOT_A_DATABASE", link.Check(t.Context())[0].Err.Reason)
 }
+
+// Rows of different statements refer to each other forwards, some through many others, and some to rows that never come.
+func TestRowsMayReferToLaterRowsFarAway(t *testing.T) {
+	t.Parallel()
+	columns := loadtest.Columns(t, "id!", "int64", "next", "int64")
+	const n = 1000
+	var rows [][]any
+	var refused []int64
+	for i := range n {
+		row := []any{i, i, nil}
+		switch {
+		case i < 200: // A chain.
+			row[2] = i + 1
+		case i%100 == 50:
+			row[2], refused = n+i, append(refused, int64(i))
+		case i < n/2:
+			row[2] = n - 1 - i
+		}
+		rows = append(rows, row)
+	}
+	for _, mode := range loadtest.Modes {
+		b := setup(t)
+		b.exec("CREATE TABLE t (id INTEGER PRIMARY KEY, next INT REFERENCES t (id))")
+		l := loadtest.New("run_1", spec(mode, "t", columns), &loadtest.Rows{Batch: loadtest.Batch(t, columns, rows...), Size: 99})
+		b.load(l)
+		// Who refers to a refused row is refused too.
+		want := append([]int64(nil), refused...)
+		for i := 200; i < n/2; i++ {
+			if at := n - 1 - i; at%100 == 50 && i%100 != 50 {
+				want = append(want, int64(i))
+			}
+		}
+		require.ElementsMatch(t, want, l.RefusedRows(), mode)
+		require.Equal(t, "0", b.text("SELECT count(*) FROM t AS a WHERE next IS NOT NULL AND NOT EXISTS (SELECT 1 FROM t WHERE id = a.next)"))
+	}
+}

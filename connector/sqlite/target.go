@@ -32,6 +32,8 @@ type loader struct {
 	// keys are those that the batch has brought; nil where the table itself refuses the second row of a key.
 	keys    *keys
 	written int64
+	// waiting are rows that refer to rows which are not there, or not yet.
+	waiting []int64
 }
 
 // Load implements connector.Target.
@@ -152,10 +154,6 @@ func (l *loader) rows(ctx context.Context, t *table) (err error) {
 		}
 	}
 	perStatement := max(1, min(maxRows, maxParams/len(l.plan.Columns)))
-	if l.many, err = l.session.PrepareContext(ctx, l.plan.InsertValues(perStatement)); err != nil {
-		return coded(ctx, err)
-	}
-	defer l.many.Close()
 	if l.one, err = l.session.PrepareContext(ctx, l.plan.InsertValues(1)); err != nil {
 		return coded(ctx, err)
 	}
@@ -166,16 +164,24 @@ func (l *loader) rows(ctx context.Context, t *table) (err error) {
 		}
 		defer l.keys.close()
 	}
-	reader, err := l.load.Rows.Open(ctx, sqlload.AllRows.From, sqlload.AllRows.To)
+	if err := l.read(ctx, sqlload.AllRows, perStatement, nil); err != nil {
+		return err
+	}
+	return l.retry(ctx, perStatement)
+}
+
+// read sends the rows of a range, or of these those that are wanted.
+func (l *loader) read(ctx context.Context, r sqlload.Range, perStatement int, wanted []int64) (err error) {
+	if l.many, err = l.session.PrepareContext(ctx, l.plan.InsertValues(perStatement)); err != nil {
+		return coded(ctx, err)
+	}
+	defer l.many.Close()
+	reader, err := l.load.Rows.Open(ctx, r.From, r.To)
 	if err != nil {
 		return err
 	}
-	err = l.read(ctx, reader, perStatement)
-	return errors.Join(err, reader.Close())
-}
-
-func (l *loader) read(ctx context.Context, reader connector.RowReader, perStatement int) error {
-	g := &group{args: make([]any, 0, perStatement*len(l.plan.Columns)), ordinals: make([]int64, 0, perStatement)}
+	defer func() { err = errors.Join(err, reader.Close()) }()
+	g := &group{size: perStatement, wanted: wanted}
 	defer g.clear(nil)
 	var sent int64
 	for {
@@ -186,13 +192,13 @@ func (l *loader) read(ctx context.Context, reader connector.RowReader, perStatem
 		if err != nil {
 			return err
 		}
-		err = l.batch(ctx, batch, g, perStatement)
+		err = l.batch(ctx, batch, g)
 		sent += batch.NumRows()
 		batch.Release()
 		if err != nil {
 			return err
 		}
-		if l.load.Progress != nil {
+		if l.load.Progress != nil && wanted == nil {
 			l.load.Progress(sent)
 		}
 	}
@@ -200,6 +206,10 @@ func (l *loader) read(ctx context.Context, reader connector.RowReader, perStatem
 
 // group is the rows of one statement. Their text belongs to their batches, which are held as long.
 type group struct {
+	// size is how many rows a full group has, wanted the rows that it takes, nil for all.
+	size   int
+	wanted []int64
+
 	args     []any
 	ordinals []int64
 	held     []arrow.RecordBatch
@@ -222,7 +232,7 @@ func (g *group) clear(reading arrow.RecordBatch) {
 	}
 }
 
-func (l *loader) batch(ctx context.Context, batch arrow.RecordBatch, g *group, perStatement int) error {
+func (l *loader) batch(ctx context.Context, batch arrow.RecordBatch, g *group) error {
 	if int(batch.NumCols()) != len(l.plan.Columns)+1 {
 		return fmt.Errorf("a batch has %d columns instead of %d", batch.NumCols(), len(l.plan.Columns)+1)
 	}
@@ -232,6 +242,9 @@ func (l *loader) batch(ctx context.Context, batch arrow.RecordBatch, g *group, p
 		values[i] = bind(c.Type, batch.Column(i+1))
 	}
 	for i, row := range batch.Column(0).(*array.Int64).Int64Values() {
+		if !among(g.wanted, row) {
+			continue
+		}
 		start := len(g.args)
 		var refused *connector.RefusedRow
 		for c, read := range values {
@@ -254,7 +267,7 @@ func (l *loader) batch(ctx context.Context, batch arrow.RecordBatch, g *group, p
 			continue
 		}
 		g.ordinals = append(g.ordinals, row)
-		if len(g.ordinals) == perStatement {
+		if len(g.ordinals) == g.size {
 			if err := l.insert(ctx, g); err != nil {
 				return err
 			}
@@ -285,7 +298,7 @@ func (l *loader) insert(ctx context.Context, g *group) error {
 	return coded(ctx, err)
 }
 
-// each sends the rows of a group one by one and leaves out those that are refused.
+// each sends the rows of a group one by one and leaves out those that are refused, and for now those that wait for others.
 func (l *loader) each(ctx context.Context, g *group) error {
 	width := len(l.plan.Columns)
 	for i, row := range g.ordinals {
@@ -308,6 +321,10 @@ func (l *loader) each(ctx context.Context, g *group) error {
 			}
 			if err := l.stillLoading(ctx); err != nil {
 				return err
+			}
+			if isBrokenReference(err) {
+				l.waiting = append(l.waiting, row)
+				continue
 			}
 			if err := l.refusals.Row(ctx, row, reason); err != nil {
 				return err

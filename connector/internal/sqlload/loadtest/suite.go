@@ -26,8 +26,6 @@ type Suite struct {
 	// Before are statements that run in each database for Refusals first.
 	Before   string
 	Refusals []Refusal
-	// InOrder is true for systems that check a row against those before it alone.
-	InOrder bool
 	// Fits are columns that take values of other types than their own: the flow's type, the column, a value, and what the system's
 	// own client reads then. Mismatches are columns that do not, after the flow's type.
 	Fits       [][4]string
