@@ -52,7 +52,7 @@ func (t *table) column(name string) (native, bool) {
 }
 
 const tableQuery = `
-SELECT c.oid, c.relkind::text,
+SELECT c.oid, c.relkind::text, row_security_active(c.oid),
        EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgtype & 7 = 7)
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE n.nspname = $1 AND c.relname = $2`
@@ -94,7 +94,8 @@ SELECT n.nspname::text, c.conname::text FROM pg_constraint c JOIN pg_namespace n
 func lookup(ctx context.Context, conn *pgx.Conn, name sqlload.Table) (*table, error) {
 	t := &table{}
 	var kind string
-	err := conn.QueryRow(ctx, tableQuery, name.Schema, name.Name).Scan(&t.oid, &kind, &t.triggered)
+	var filtered bool
+	err := conn.QueryRow(ctx, tableQuery, name.Schema, name.Name).Scan(&t.oid, &kind, &filtered, &t.triggered)
 	if err == pgx.ErrNoRows {
 		return nil, &connector.Error{Kind: connector.KindNotFound, Reason: sqlload.TableNotFound,
 			Message: "the table " + name.String() + " does not exist",
@@ -107,6 +108,11 @@ func lookup(ctx context.Context, conn *pgx.Conn, name sqlload.Table) (*table, er
 	if kind != "r" && kind != "p" {
 		return nil, &connector.Error{Kind: connector.KindConflict, Reason: "NOT_A_TABLE",
 			Message: name.String() + " is not a table", Next: "load a table, not a view or foreign table", Meta: map[string]string{"table": name.String()}}
+	}
+	if filtered {
+		return nil, &connector.Error{Kind: connector.KindConflict, Reason: "ROW_SECURITY",
+			Message: "policies of " + name.String() + " hold for the role, which can hide rows from replace and upsert, or refuse them",
+			Next:    "load as the table's owner, give the role BYPASSRLS, or load another table", Meta: map[string]string{"table": name.String()}}
 	}
 	rows, err := conn.Query(ctx, columnsQuery, t.oid)
 	if err != nil {

@@ -78,6 +78,8 @@ func TestErrorsThatAreNoRowsFaultAreNeverBisected(t *testing.T) {
 		"needed column":  {"CREATE TABLE t (v int, w int NOT NULL)", "COLUMN_REQUIRED"},
 		"generated":      {"CREATE TABLE t (w int, v int GENERATED ALWAYS AS (w) STORED)", "COLUMN_NOT_WRITABLE"},
 		"view":           {"CREATE VIEW t AS SELECT 1 AS v", "NOT_A_TABLE"},
+		"row security": {"CREATE TABLE t (v int); ALTER TABLE t ENABLE ROW LEVEL SECURITY; CREATE POLICY even ON t USING (v % 2 = 0) WITH CHECK (true)",
+			"ROW_SECURITY"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
