@@ -1,7 +1,6 @@
 package databricks_test
 
 import (
-	"fmt"
 	"strings"
 	"testing"
 
@@ -116,11 +115,9 @@ func TestOddNamesOfTablesAreTakenAsTheyStandOrRefused(t *testing.T) {
 		_, err := w.open(t, nil).Load(t.Context(), loadtest.New(run, spec, &loadtest.Rows{Batch: loadtest.Batch(t, columns, []any{0, 7, "x", "y"})}).Load)
 		return err
 	}
-	for i, table := range []string{"select", "1st"} {
-		require.NoError(t, load(fmt.Sprintf("run_%d", i), table))
-		require.Equal(t, "x/y", w.text(t, "SELECT concat(`a ``b`` c`, '/', `select`) AS v FROM `"+table+"`"))
-	}
-	for _, table := range []string{`"two words"`, `"dot.ted"`, "a;b", `"quo""te"`, "a`b"} {
+	require.NoError(t, load("run_1", "select"))
+	require.Equal(t, "x/y", w.text(t, "SELECT concat(`a ``b`` c`, '/', `select`) AS v FROM `select`"))
+	for _, table := range []string{`"two words"`, `"dot.ted"`, "a`b"} {
 		var e *connector.Error
 		require.ErrorAs(t, load("run_refused", table), &e, table)
 		require.Equal(t, connector.KindInvalid, e.Kind, "%s: %s %v", table, e.Reason, e.Cause)
