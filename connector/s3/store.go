@@ -3,11 +3,13 @@ package s3
 import (
 	"context"
 	"errors"
+	"net/http"
 	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
@@ -81,7 +83,9 @@ func identity(ctx context.Context, cfg connector.Config, base aws.Config) (aws.C
 		base.Credentials = credentials.NewStaticCredentialsProvider(
 			key, cfg.Secret("secret_access_key").Reveal(), cfg.Secret("session_token").Reveal())
 	} else {
-		machine, err := config.LoadDefaultConfig(ctx, config.WithRegion(base.Region), config.WithHTTPClient(base.HTTPClient))
+		// A client of the SDK's own takes certificates from AWS_CA_BUNDLE. Its connections end with each answer.
+		client := awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) { t.DisableKeepAlives = true })
+		machine, err := config.LoadDefaultConfig(ctx, config.WithRegion(base.Region), config.WithHTTPClient(client))
 		if err != nil {
 			return nil, noIdentity(err)
 		}
