@@ -35,6 +35,7 @@ func ObjectTargets(t *testing.T, store ObjectStore) {
 				return
 			}
 			TargetValues(t, o.harness())
+			t.Run("ARowThatTextCannotHoldBecomesAReject", o.textRefusesRows)
 		})
 	}
 }

@@ -64,6 +64,11 @@ func TestChecksSuite(t *testing.T) {
 	folder := t.TempDir()
 	require.NoError(t, os.Mkdir(filepath.Join(folder, "root"), 0o750))
 	write(t, filepath.Join(folder, "a-file"), "x")
+	sealed := t.TempDir()
+	require.NoError(t, os.Chmod(sealed, 0o500))
+	if os.Geteuid() == 0 { // Nothing but the kernel keeps root from writing.
+		sealed = "/sys/kernel"
+	}
 	opens := func(settings map[string]any, roots ...string) func(*testing.T) (connector.Connector, error) {
 		return func(t *testing.T) (connector.Connector, error) {
 			t.Helper()
@@ -84,6 +89,8 @@ func TestChecksSuite(t *testing.T) {
 					Reason: "ROOT_NOT_FOUND", Kind: connector.KindNotFound},
 				{Name: "RootIsAFile", Open: opens(map[string]any{"root": folder + "/a-file"}, folder), Check: "connect",
 					Reason: "ROOT_NOT_FOUND", Kind: connector.KindNotFound},
+				{Name: "NothingCanBeWritten", Open: opens(map[string]any{"root": sealed}, sealed), Check: "write",
+					Reason: "PERMISSION_DENIED", Kind: connector.KindPermission},
 			},
 		})
 	})
