@@ -70,7 +70,7 @@ func TestASettlementSweepsWhatItStopsAndNothingElse(t *testing.T) {
 
 // Not parallel: the heap is that of the whole process. What encodes a format is the same for all stores; file shows it for JSON lines.
 func TestAMillionRowsPassInLittleMemory(t *testing.T) { //nolint:paralleltest // See above.
-	connectortest.Million{Width: 300}.Objects(t, place(server.StartAzureBlob(t)), "parquet", "csv")
+	connectortest.Million{Width: 300}.Objects(t, place(server.StartAzureBlob(t)), "parquet")
 }
 
 func TestChecksSuite(t *testing.T) {
