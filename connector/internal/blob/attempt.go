@@ -224,10 +224,23 @@ type sink struct {
 	bytes int64
 }
 
-// Write implements io.Writer.
-func (s *sink) Write(p []byte) (int, error) {
-	n, err := s.w.Write(p)
-	s.hash.Write(p[:n])
+// hashApart is from how many bytes on it pays to hash them beside the write.
+const hashApart = 64 << 10
+
+// Write implements io.Writer. After an error the hash is of no use.
+func (s *sink) Write(p []byte) (n int, err error) {
+	if len(p) < hashApart {
+		s.hash.Write(p)
+		n, err = s.w.Write(p)
+	} else {
+		hashed := make(chan struct{})
+		go func() {
+			defer close(hashed)
+			s.hash.Write(p)
+		}()
+		n, err = s.w.Write(p)
+		<-hashed
+	}
 	s.bytes += int64(n)
 	return n, err
 }
