@@ -178,3 +178,22 @@ func TestChecksSuite(t *testing.T) {
 	s := newSuite(t)
 	connectortest.Checks(t, connectortest.ChecksHarness{Open: func(t *testing.T) connector.Connector { return s.open(t) }})
 }
+
+func TestOddTableNamesAreTakenAsTheyStand(t *testing.T) {
+	t.Parallel()
+	s := newSuite(t)
+	columns := []connector.Column{
+		{Name: "id", Type: connector.Type{Name: connector.TypeInt64}, Required: true, Key: true}, {Name: `Select "x" y`, Type: connector.Type{Name: connector.TypeString}},
+	}
+	for i, name := range []string{"select", "two words", `a"b`, "semi; DROP TABLE x; --", "日本", "mixedCase"} {
+		name += fmt.Sprint(" ", s.prefix)
+		spec := connector.TargetSpec{Table: quote(name), Name: "main", Create: true, Columns: columns}
+		for id, mode := range []connector.Mode{connector.Append, connector.Upsert, connector.Replace} {
+			spec.Mode = mode
+			connectortest.Fill(t, s.open(t), spec, []connectortest.Row{connectortest.Values(fmt.Sprint(id), "value "+string(mode))})
+		}
+		require.True(t, s.has(t, strings.ReplaceAll(name, "'", "''")), name)
+		spec.Table = name
+		require.Equal(t, []connectortest.Row{connectortest.Values("2", "value replace")}, s.rows(t, spec), "%d: %s", i, name)
+	}
+}
