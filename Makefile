@@ -64,8 +64,8 @@ test: test-deps ## Run all tests with the race detector; installs the servers th
 SLOW := /test/e2e|/connector/(azureblob|databricks|mysql|postgres|s3|snowflake|sqlserver)
 
 .PHONY: test-fast
-test-fast: test-deps ## Run all tests but the end-to-end ones and those of SLOW connectors, without the race detector
-	$(GO) test -timeout 5m $(TESTFLAGS) $$($(GO) list $(PKG) | grep -vE '($(SLOW))$$')
+test-fast: test-deps ## Run all tests but the end-to-end ones, those of SLOW connectors and those of a million rows, without the race detector
+	$(GO) test -timeout 5m -skip '^TestAMillionRows' $(TESTFLAGS) $$($(GO) list $(PKG) | grep -vE '($(SLOW))$$')
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZTIME (default 30s)

@@ -9,9 +9,8 @@ import (
 )
 
 // textRefusesRows loads rows with text that is not UTF-8, which formats of text cannot hold: they are rejects beside the others.
-func (o objectTarget) textRefusesRows(t *testing.T) {
+func textRefusesRows(t *testing.T, h TargetHarness) {
 	t.Parallel()
-	h := o.harness()
 	for _, mode := range h.everyMode() {
 		spec := h.place(t, mode)
 		rows := persons(0, 20, "row")
