@@ -34,7 +34,6 @@ func (l *levels) of(values arrow.Array) []int16 {
 				defined[i] = 0
 			}
 		}
-		return defined
 	}
 	return defined
 }
@@ -43,8 +42,12 @@ func (l *levels) of(values arrow.Array) []int16 {
 const sample = 16 << 10
 
 // repeats reports whether a dictionary pays: whether values mostly stand more than once. Otherwise they would be looked up one
-// by one until the dictionary is full, and then be written as they are.
+// by one until the dictionary is full, and then be written as they are. NULL alone tells nothing, and such an array may have no
+// values to look at.
 func repeats(values arrow.Array) bool {
+	if values.NullN() == values.Len() {
+		return true
+	}
 	n := min(values.Len(), sample)
 	bytes := bytesOf(values)
 	if bytes == nil {

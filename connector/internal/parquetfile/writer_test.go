@@ -177,6 +177,29 @@ func TestADictionaryIsForValuesThatRepeat(t *testing.T) {
 	}
 }
 
+// An array of NULLs need not have a buffer of values, at least where the library writes it from such a buffer.
+func TestNullsWithoutValuesAreWritten(t *testing.T) {
+	t.Parallel()
+	types := []arrow.DataType{arrow.FixedWidthTypes.Date32, arrow.FixedWidthTypes.Time64us, &arrow.TimestampType{Unit: arrow.Microsecond}, arrow.BinaryTypes.String}
+	fields := make([]arrow.Field, len(types))
+	columns := make([]arrow.Array, len(types))
+	for i, typ := range types {
+		fields[i] = arrow.Field{Name: fmt.Sprint("c", i), Type: typ, Nullable: true}
+		buffers := []*memory.Buffer{memory.NewBufferBytes([]byte{0}), nil}
+		if arrow.IsBaseBinary(typ.ID()) {
+			buffers = append(buffers[:1], memory.NewBufferBytes(make([]byte, 16)), nil)
+		}
+		columns[i] = array.MakeFromData(array.NewData(typ, 3, buffers, nil, 3, 0))
+	}
+	var out bytes.Buffer
+	schema := arrow.NewSchema(fields, nil)
+	w := parquetfile.New(&out, schema, parquetfile.Options{Compression: compress.Codecs.Zstd, GroupBytes: 1, GroupRows: 100})
+	require.NoError(t, w.Write(columns, 3))
+	rows, err := w.Close()
+	require.NoError(t, err)
+	require.EqualValues(t, 3, rows)
+}
+
 var errFull = errors.New("the disk is full")
 
 type full struct{ left int }
