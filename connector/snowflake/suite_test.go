@@ -1,6 +1,7 @@
 package snowflake_test
 
 import (
+	"database/sql"
 	"encoding/hex"
 	"fmt"
 	"net/url"
@@ -196,4 +197,25 @@ func TestOddTableNamesAreTakenAsTheyStand(t *testing.T) {
 		spec.Table = name
 		require.Equal(t, []connectortest.Row{connectortest.Values("2", "value replace")}, s.rows(t, spec), "%d: %s", i, name)
 	}
+}
+
+// On the emulator, which takes statements from anybody.
+func TestReplaceKeepsTheTableAndItsViews(t *testing.T) {
+	t.Parallel()
+	s := server.StartFakesnow(t)
+	at, err := url.Parse(s.URL)
+	require.NoError(t, err)
+	db, err := sql.Open("snowflake", fmt.Sprintf("LUME:none@%s/%s/PUBLIC?account=acme&protocol=http", at.Host, s.Database))
+	require.NoError(t, err)
+	defer db.Close()
+	set := settings(s.URL)
+	set["database"] = s.Database
+	link, err := open(t, set, map[string]string{"password": "none"})
+	require.NoError(t, err)
+	spec := connector.TargetSpec{Table: "THINGS", Name: "main", Create: true, Mode: connector.Replace, Columns: text("V")}
+	connectortest.Fill(t, link, spec, []connectortest.Row{connectortest.Values("old"), connectortest.Values("old too")})
+	_, err = db.ExecContext(t.Context(), "CREATE VIEW SEEN AS SELECT V FROM THINGS")
+	require.NoError(t, err)
+	connectortest.Fill(t, link, spec, []connectortest.Row{connectortest.Values("new")})
+	require.Equal(t, []connectortest.Row{connectortest.Values("new")}, connectortest.QueryRows(t, link, "SELECT V FROM SEEN", text("V")))
 }
